@@ -1,0 +1,200 @@
+//! Ring records. Each begins with `kind: u32`.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `kind` of a [`SampleHeader`].
+pub const KIND_SAMPLE: u32 = 1;
+/// `kind` of a [`NewFile`].
+pub const KIND_NEW_FILE: u32 = 2;
+/// `kind` of a [`ProcessRecord`] at fork of a process (not of a thread).
+pub const KIND_FORK: u32 = 3;
+/// `kind` of a [`ProcessRecord`] at exec, after the point of no return.
+pub const KIND_EXEC: u32 = 4;
+/// `kind` of a [`ProcessRecord`] at the exit of a process's last thread.
+pub const KIND_EXIT: u32 = 5;
+/// `kind` of a [`MappingRecord`] (iterator output, not a ring).
+pub const KIND_MAPPING: u32 = 6;
+
+/// [`SampleHeader::flags`]: the tick came in kernel mode.
+pub const FLAG_KERNEL_MODE: u32 = 1;
+/// [`SampleHeader::flags`]: some step of the walk followed a frame pointer.
+pub const FLAG_FRAME_POINTER: u32 = 2;
+/// [`SampleHeader::flags`]: a kernel thread.
+pub const FLAG_KERNEL_THREAD: u32 = 4;
+/// [`SampleHeader::flags`]: some frame was guessed.
+pub const FLAG_GUESSED: u32 = 8;
+
+/// Length of a task's name in the kernel, with its NUL.
+pub const COMM_LENGTH: usize = 16;
+/// User frames that are kept.
+pub const MAX_USER_FRAMES: usize = 1024;
+/// Kernel frames that are kept (the kernel's `perf_event_max_stack` default).
+pub const MAX_KERNEL_FRAMES: usize = 127;
+
+/// Head of a sample; `kernel_frames` raw kernel addresses and then `user_frames` frame words follow, both leaf first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SampleHeader {
+    /// [`KIND_SAMPLE`].
+    pub kind: u32,
+    /// Source: 0 the CPU timer. Selects the per-CPU state too.
+    pub class: u32,
+    /// How the user stack ended: a code of [`crate::reasons::Reason`].
+    pub status: u32,
+    /// `FLAG_*`.
+    pub flags: u32,
+    /// CPU that took the sample.
+    pub cpu: u32,
+    /// Process id in the initial PID namespace.
+    pub tgid: u32,
+    /// Thread id in the initial PID namespace.
+    pub tid: u32,
+    /// `self_exec_id` of the task, low 32 bits: how many execs it has done.
+    pub exec_id: u32,
+    /// `start_boottime` of the group leader, ns since boot: with `tgid` the process's identity.
+    pub start_boottime: u64,
+    /// CLOCK_MONOTONIC, ns.
+    pub time: u64,
+    /// What the sample stands for, in ns of CPU time.
+    pub value: u64,
+    /// How many events it stands for, 16.16 fixed point.
+    pub count: u32,
+    /// Reserved for labels of later kinds (0).
+    pub labels: u32,
+    /// Real, effective and saved user ids of the task.
+    pub ruid: u32,
+    /// Effective user id.
+    pub euid: u32,
+    /// Saved user id.
+    pub suid: u32,
+    /// Kernel addresses that follow.
+    pub kernel_frames: u32,
+    /// Frame words that follow the kernel addresses.
+    pub user_frames: u32,
+    /// Ticks of this CPU that were lost before this one because the timer was late.
+    pub late_ticks: u32,
+    /// User pc at which the walk ended early, else 0.
+    pub bad_pc: u64,
+    /// Name of the thread, NUL padded.
+    pub comm: [u8; COMM_LENGTH],
+    /// Name of the group leader, NUL padded.
+    pub leader_comm: [u8; COMM_LENGTH],
+}
+const _: () = assert!(size_of::<SampleHeader>() == 128);
+
+/// Identity of a mapped file as the kernel sees it. The agent never computes one, it gives back what it was told.
+///
+/// All zero is the vDSO. On btrfs `inode` is the inode's kernel address (each subvolume numbers from 257), else 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FileKey {
+    /// Inode number.
+    pub ino: u64,
+    /// `s_dev`, in the kernel's encoding: major << 20 | minor.
+    pub dev: u32,
+    /// `i_generation`.
+    pub generation: u32,
+    /// Change time: seconds << 32 | nanoseconds (low 30 bits).
+    pub ctime: u64,
+    /// Kernel address of the inode on btrfs, else 0. Never leaves the agent.
+    pub inode: u64,
+}
+const _: () = assert!(size_of::<FileKey>() == 32);
+// SAFETY: `repr(C)`, integers only, no padding (IntoBytes proves it), any bit pattern is valid.
+#[cfg(not(target_arch = "bpf"))]
+unsafe impl aya::Pod for FileKey {}
+
+/// Bytes kept of one path component (255-byte names are cut to 127 and a NUL).
+pub const COMPONENT_LENGTH: usize = 128;
+/// Path components kept, leaf first.
+pub const MAX_COMPONENTS: usize = 24;
+
+/// First sight of a file; `components` path components of [`COMPONENT_LENGTH`] bytes follow, from the leaf to the root
+/// of its file system.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct NewFile {
+    /// [`KIND_NEW_FILE`].
+    pub kind: u32,
+    /// Number by which frame words call the file.
+    pub number: u32,
+    /// A process that maps it.
+    pub tgid: u32,
+    /// Components that follow.
+    pub components: u32,
+    /// Its identity.
+    pub key: FileKey,
+    /// One executable mapping of it in that process: start address.
+    pub start: u64,
+    /// End address of that mapping.
+    pub end: u64,
+    /// Offset in the file at which that mapping begins, bytes.
+    pub offset: u64,
+    /// `s_dev` of the path's file system (differs from the key's on overlayfs before 6.5).
+    pub path_dev: u32,
+    /// 0: a sample met it; 1: the start-up or request inventory did.
+    pub source: u32,
+}
+const _: () = assert!(size_of::<NewFile>() == 80);
+
+/// What a process is, at fork, exec and exit. `exe_length` bytes of the path given to execve follow (exec only).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ProcessRecord {
+    /// [`KIND_FORK`], [`KIND_EXEC`] or [`KIND_EXIT`].
+    pub kind: u32,
+    /// Process id in the initial PID namespace (of the child at fork).
+    pub tgid: u32,
+    /// Process id of the parent.
+    pub parent: u32,
+    /// Process id inside its own PID namespace.
+    pub namespace_tgid: u32,
+    /// `self_exec_id`, low 32 bits.
+    pub exec_id: u32,
+    /// Real user id.
+    pub ruid: u32,
+    /// Effective user id.
+    pub euid: u32,
+    /// Saved user id.
+    pub suid: u32,
+    /// `start_boottime` of the process, ns since boot.
+    pub start_boottime: u64,
+    /// CLOCK_MONOTONIC, ns.
+    pub time: u64,
+    /// CPU time of the whole process so far, ns (exit only, else 0).
+    pub cpu_ns: u64,
+    /// cgroup id (v2 hierarchy).
+    pub cgroup: u64,
+    /// Wait status at exit, else 0.
+    pub exit_code: u32,
+    /// Bytes of the path that follow.
+    pub exe_length: u32,
+    /// Name of the group leader.
+    pub comm: [u8; COMM_LENGTH],
+}
+const _: () = assert!(size_of::<ProcessRecord>() == 88);
+/// Bytes kept of the path given to execve.
+pub const EXE_LENGTH: usize = 256;
+
+/// One executable mapping of a process, written by the `iter/task_vma` program.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct MappingRecord {
+    /// [`KIND_MAPPING`].
+    pub kind: u32,
+    /// Process id.
+    pub tgid: u32,
+    /// `start_boottime` of the process, ns since boot.
+    pub start_boottime: u64,
+    /// `self_exec_id`, low 32 bits.
+    pub exec_id: u32,
+    /// File number; 0 for a mapping without a file ([`crate::abi::frame::VDSO_FILE`] for the vDSO).
+    pub file: u32,
+    /// Start address.
+    pub start: u64,
+    /// End address.
+    pub end: u64,
+    /// Offset in the file, bytes.
+    pub offset: u64,
+}
+const _: () = assert!(size_of::<MappingRecord>() == 48);

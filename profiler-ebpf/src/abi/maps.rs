@@ -1,0 +1,89 @@
+//! Map values and sizes that both sides agree on.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Files that can have a number at a time.
+pub const MAX_FILES: u32 = 16_384;
+/// Processes with a rate of their own at a time.
+pub const MAX_WATCHED: u32 = 1_024;
+/// 64 KiB chunks in one inner map of the pool.
+pub const CHUNKS_PER_MAP: u32 = 16;
+/// Inner maps of the pool: 4 GiB of tables at most, by budget far less.
+pub const POOL_MAPS: u32 = 4_096;
+/// 32-bit words in a chunk.
+pub const CHUNK_WORDS: usize = 16_384;
+/// Page entries (8 bytes) in a chunk.
+pub const PAGES_PER_CHUNK: u32 = 8_192;
+/// Slots of the rule dictionary.
+pub const DICTIONARY_SLOTS: u32 = 32_768;
+/// Per-CPU counters.
+pub const COUNTERS: u32 = 128;
+
+/// [`FileValue::state`]: announced, no table yet.
+pub const FILE_PENDING: u32 = 0;
+/// [`FileValue::state`]: has a table.
+pub const FILE_TABLE: u32 = 1;
+/// [`FileValue::state`]: has no unwind information; frame pointers are followed.
+pub const FILE_FRAME_POINTERS: u32 = 2;
+/// [`FileValue::state`]: cannot have a table; the walk stops there.
+pub const FILE_NO_TABLE: u32 = 3;
+
+/// What the kernel knows of a file.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FileValue {
+    /// Number in frame words.
+    pub number: u32,
+    /// `FILE_*`.
+    pub state: u32,
+    /// Added to (file offset >> PAGE_BITS) gives the number of a table page.
+    pub page_base: u32,
+    /// 1 if the file's frame-pointer steps may change stacks (Go).
+    pub flags: u32,
+}
+const _: () = assert!(size_of::<FileValue>() == 16);
+
+/// Sampling rates in force. One entry.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct RateConfig {
+    /// Period of the timer, ns: the shortest that anybody wants.
+    pub timer_period: u64,
+    /// Period of every process that has none of its own, ns; 0: such processes are not sampled.
+    pub base_period: u64,
+    /// Raised when a table moved or a file changed its state: older cached mappings no longer count.
+    pub epoch: u64,
+    /// The agent's own process id: not sampled unless it is watched.
+    pub agent: u64,
+}
+const _: () = assert!(size_of::<RateConfig>() == 32);
+
+/// Whose losses, and why.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct LossKey {
+    /// `start_boottime` of the process, ns since boot.
+    pub start_boottime: u64,
+    /// Process id.
+    pub tgid: u32,
+    /// A code of [`crate::reasons::Reason`].
+    pub reason: u32,
+}
+const _: () = assert!(size_of::<LossKey>() == 16);
+
+/// A chunk of the pool.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+pub struct Chunk(pub [u32; CHUNK_WORDS]);
+
+#[cfg(not(target_arch = "bpf"))]
+mod pod {
+    // SAFETY: `repr(C)`, integers only, no padding, any bit pattern is valid.
+    unsafe impl aya::Pod for super::FileValue {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::RateConfig {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::LossKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Chunk {}
+}

@@ -1,0 +1,78 @@
+//! Every way in which a stack ends early and every way in which a record is lost: code, name, sentence.
+//!
+//! One table for both sides: the kernel stores the code in a record or counts it, the agent shows name and sentence.
+//! Codes are never reused; a new reason takes the next number of its group.
+
+/// Declares [`Reason`] with its code, metric name and sentence from one list.
+macro_rules! reasons {
+    ($($variant:ident = $code:literal, $name:literal, $sentence:literal;)*) => {
+        /// Why a stack is as it is, or why a record was lost.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Reason { $(#[doc = $sentence] $variant = $code,)* }
+
+        impl Reason {
+            /// All reasons, in the order of their codes.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+
+            /// The reason with this code.
+            pub const fn from_code(code: u32) -> Option<Reason> {
+                match code { $($code => Some(Reason::$variant),)* _ => None }
+            }
+
+            /// Short name: metric label, comment in a profile.
+            pub const fn name(self) -> &'static str {
+                match self { $(Reason::$variant => $name,)* }
+            }
+
+            /// What it means, as a sentence for a person.
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Reason::$variant => $sentence,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    // 1..31: how a user stack ended. The first three are complete stacks.
+    Complete = 1, "complete", "The stack was walked to its root by unwind tables.";
+    CompleteByFramePointer = 2, "complete by frame pointer", "The stack was walked to its root; its last steps followed frame pointers, because that code has no unwind table.";
+    NoUserStack = 3, "no user stack", "A kernel thread: it has kernel frames only.";
+    Truncated = 4, "truncated", "The stack is deeper than the 1,024 frames that are kept.";
+    NoMapping = 5, "no mapping", "A return address lies in no executable mapping of the process.";
+    TablePending = 6, "table pending", "The unwind table of a file was not built yet when the sample met it.";
+    NoTable = 7, "no table", "A file could not be opened or its unwind table not be built, so the stack stops there.";
+    UnsupportedRule = 8, "unsupported rule", "The unwind table holds a rule that the kernel side does not evaluate.";
+    UnreadableStack = 9, "unreadable stack", "The stack's memory could not be read (swapped out, or not mapped).";
+    BadFramePointer = 10, "bad frame pointer", "Code without an unwind table, and its frame pointer does not lead on.";
+    NoRegisters = 11, "no registers", "The user registers of the task could not be read.";
+    InExec = 12, "in exec", "The task was inside execve: its old registers belong to a program that is gone. Kernel frames only.";
+    Exiting = 13, "exiting", "The task had given up its memory on its way to exit. Kernel frames only.";
+    Compat32 = 14, "32-bit task", "A 32-bit task: its stack is not walked.";
+    Guessed = 15, "guessed", "A frame was guessed: the caller of code that has neither an unwind table nor a frame pointer.";
+    TableDamaged = 16, "table damaged", "A row of the unwind table points outside of it.";
+    // 32..: records and ticks that are lost.
+    RingFull = 32, "ring full", "The ring buffer had no room for the record.";
+    TimerLate = 33, "timer late", "The sampling timer fired late and stood for several ticks.";
+    Busy = 34, "busy", "A sample interrupted the same program on the same CPU.";
+    BadRecord = 35, "bad record", "A record from the kernel could not be decoded.";
+    QueueFull = 36, "queue full", "A queue inside the agent had no room.";
+    RecorderFull = 37, "recorder full", "The recorder's memory budget had no room, so older seconds were dropped.";
+    FileTableFull = 38, "file table full", "The kernel's table of files is full; the file gets no number and no unwind table.";
+    TableBudget = 39, "table budget full", "The budget for unwind tables is full; the file gets no table.";
+    NotOpened = 40, "file not opened", "The file could not be opened as the very file that was mapped.";
+    NoUnwindInfo = 41, "no unwind information", "The file has no unwind information; frame pointers are followed.";
+    WorkerFailed = 42, "worker failed", "The symbol worker died or overran its deadline over this file.";
+    // 64..: why a frame has no name.
+    NoSymbol = 64, "no symbol", "The file has no symbol that covers the address.";
+    NotSymbolized = 65, "not symbolized", "The names were not asked for or the budget for names was full.";
+    AnonymousCode = 66, "anonymous code", "Machine code in memory without a file (generated at run time).";
+    KernelHidden = 67, "kernel symbols hidden", "The kernel's symbols are not readable (needs CAP_SYSLOG).";
+}
+
+impl Reason {
+    /// True if a sample with this status is a complete stack: nothing of it is missing.
+    pub const fn is_complete(self) -> bool {
+        matches!(self, Reason::Complete | Reason::CompleteByFramePointer | Reason::NoUserStack)
+    }
+}

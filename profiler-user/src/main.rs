@@ -1,0 +1,2 @@
+//! The binary `pprofd`: hands the command line to the library.
+fn main() {}

@@ -1,0 +1,64 @@
+//! What a query on the log store answers: the additive samples of a window.
+
+use crate::event::{Comm, FrameWord, ImageId, MonoTime, ProcessId, Tid};
+use profiler_ebpf::reasons::Reason;
+use std::sync::Arc;
+
+/// Which processes a query is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All processes of the host.
+    Host,
+    /// These.
+    Processes(Vec<ProcessId>),
+}
+
+/// A time span, half open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First instant.
+    pub from: MonoTime,
+    /// First instant behind it.
+    pub to: MonoTime,
+}
+
+/// Equal samples of a window, summed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Program.
+    pub image: ImageId,
+    /// Thread.
+    pub tid: Tid,
+    /// Thread's name at sample time.
+    pub thread: Comm,
+    /// Leader's name at sample time.
+    pub comm: Comm,
+    /// Frames, leaf first.
+    pub stack: Arc<[FrameWord]>,
+    /// How the stack ended.
+    pub status: Reason,
+    /// Records.
+    pub count: u64,
+    /// Sum of their values, ns.
+    pub value: u64,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Samples.
+    pub rows: Vec<Row>,
+    /// Losses in the window by reason (ring full, timer late, ...), of the selected processes where it is known whose.
+    pub losses: Vec<(Reason, u64)>,
+    /// Distinct sample weights (periods, ns) and how many records had each.
+    pub periods: Vec<(u64, u64)>,
+    /// CPU time of the selected processes in the window by the scheduler's own account, ns, where it was recorded.
+    pub cpu_ns: Option<u64>,
+    /// The part of the asked window that the log still holds.
+    pub covered: Option<Span>,
+}
+impl Default for Span {
+    fn default() -> Self {
+        Span { from: MonoTime(0), to: MonoTime(0) }
+    }
+}

@@ -1,0 +1,72 @@
+//! Plain data that the worker's verbs return, checked as hostile before it is handed out.
+
+use profiler_ebpf::reasons::Reason;
+use profiler_ebpf::unwind::rule::Rule;
+
+/// An executable segment of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Offset in the file, bytes.
+    pub offset: u64,
+    /// Bytes in the file.
+    pub size: u64,
+    /// Its address as linked (ELF virtual address).
+    pub address: u64,
+}
+
+/// Facts of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileFacts {
+    /// GNU build ID in hex, or empty. The file's own claim.
+    pub build_id: String,
+    /// Executable PT_LOAD segments, by offset.
+    pub segments: Vec<Segment>,
+    /// Has a `.gopclntab`, so it is a Go program.
+    pub go: bool,
+}
+
+/// Unwind rows of a file, addressed by FILE OFFSET.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnwindTable {
+    /// Dictionary rules; code `0x8000 | i` in `rows` means `rules[i]`. The first are `rule::FIXED`.
+    pub rules: Vec<Rule>,
+    /// Number (file offset >> PAGE_BITS) of the first page.
+    pub first_page: u64,
+    /// Per page: index of its first row, number of rows (at least 1). Rows of a page are consecutive.
+    pub pages: Vec<(u32, u16)>,
+    /// (offset inside the page, code), ascending in a page; the first of a page has offset 0.
+    pub rows: Vec<(u16, u16)>,
+    /// False if the file has no unwind information at all: then frame pointers are followed and there are no rows but
+    /// those for known roots.
+    pub has_unwind_info: bool,
+    /// Frame-pointer steps may change stacks (Go).
+    pub any_stack: bool,
+    /// Rules that are not evaluated, by kind, with how many rows have them.
+    pub unsupported: Vec<(String, u64)>,
+}
+
+/// One function at an address: inlined calls come innermost first, the real function last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SymbolFrame {
+    /// Demangled name.
+    pub name: String,
+    /// Name as in the file.
+    pub system_name: String,
+    /// Source file or empty.
+    pub file: String,
+    /// Line or 0.
+    pub line: u32,
+    /// Column or 0.
+    pub column: u32,
+    /// First line of the function or 0.
+    pub start_line: u32,
+}
+
+/// Names of one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Symbolized {
+    /// At least one frame.
+    Frames(Vec<SymbolFrame>),
+    /// No name, and why.
+    Missing(Reason),
+}

@@ -1,0 +1,1 @@
+//! End-to-end tests: the real agent against real programs. One module a subject.

@@ -1,0 +1,2 @@
+//! Project automation: a clap switch, one file a job.
+fn main() {}
