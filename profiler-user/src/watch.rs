@@ -63,7 +63,7 @@ pub trait RateControl: Send {
 }
 
 /// How [`Watch`] begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WatchConfig {
     /// Rate of every process that nobody asks about; 0: such processes are not sampled.
     pub base_hz: u32,

@@ -1,4 +1,21 @@
-//! The recorder: events in, windows out. One owner thread holds the stores (the log in issue 1); everything that can
-//! happen to it is one closed enum; queries get immutable blocks and sum on the caller's thread.
+//! The recorder: events in, windows out. One owner thread holds the log store and the process table;
+//! everything that can happen to it is one closed enum; queries get immutable blocks and sum on the caller's thread.
+//!
+//! It holds no names and opens no files, and never looks at a clock: time comes with what it is told.
 
+mod block;
+mod clock;
+mod log;
+mod owner;
+mod processes;
+mod stacks;
+mod sum;
 pub mod window;
+
+#[cfg(test)]
+mod fixtures;
+
+pub use owner::{RecordError, Recorder, RecorderConfig, RecorderStats};
+pub use processes::{Filter, ImageInfo, ProcessInfo};
+
+const SECOND: u64 = 1_000_000_000;

@@ -13,6 +13,16 @@ pub enum Selection {
     Processes(Vec<ProcessId>),
 }
 
+impl Selection {
+    /// True if it is about that process too.
+    pub fn holds(&self, process: ProcessId) -> bool {
+        match self {
+            Selection::Host => true,
+            Selection::Processes(processes) => processes.contains(&process),
+        }
+    }
+}
+
 /// A time span, half open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -57,6 +67,14 @@ pub struct Window {
     /// The part of the asked window that the log still holds.
     pub covered: Option<Span>,
 }
+
+impl Span {
+    /// True if that instant lies in it.
+    pub fn holds(self, time: MonoTime) -> bool {
+        self.from <= time && time < self.to
+    }
+}
+
 impl Default for Span {
     fn default() -> Self {
         Span { from: MonoTime(0), to: MonoTime(0) }

@@ -1,0 +1,129 @@
+//! Blocks -> [`Window`]: equal samples of the span are summed. Runs on the caller's thread over blocks that it shares.
+
+use super::block::{Block, RowView, Task};
+use super::window::{Row, Selection, Span, Window};
+use crate::event::{FrameWord, ProcessId};
+use profiler_ebpf::reasons::Reason;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// Sums the samples and losses of a selection in a span. `cpu_ns` and `covered` are for the owner to say.
+pub(super) fn sum(blocks: &[Arc<Block>], selection: &Selection, span: Span) -> Window {
+    let mut sums = Sums::default();
+    let wanted = Wanted::new(selection);
+    for block in blocks {
+        sums.add(block, &wanted, span);
+    }
+    sums.finish()
+}
+
+/// A selection that answers fast for many processes.
+enum Wanted {
+    All,
+    These(HashSet<ProcessId>),
+}
+
+impl Wanted {
+    fn new(selection: &Selection) -> Wanted {
+        match selection {
+            Selection::Host => Wanted::All,
+            Selection::Processes(processes) => Wanted::These(processes.iter().copied().collect()),
+        }
+    }
+
+    fn has(&self, process: ProcessId) -> bool {
+        match self {
+            Wanted::All => true,
+            Wanted::These(processes) => processes.contains(&process),
+        }
+    }
+}
+
+/// Values by a key, in the order in which the keys were met.
+#[derive(Default)]
+struct Sums {
+    tasks: HashMap<Task, u32>,
+    stacks: HashMap<Arc<[FrameWord]>, u32>,
+    stack_list: Vec<Arc<[FrameWord]>>,
+    rows: Vec<Row>,
+    /// (task, stack, status) -> index in `rows`.
+    by_key: HashMap<(u32, u32, Reason), usize>,
+    periods: BTreeMap<u64, u64>,
+    losses: BTreeMap<Reason, u64>,
+}
+
+/// What a block's numbers are in the sums, so that each of its tasks and stacks is looked up once.
+struct Numbers {
+    tasks: Vec<Option<u32>>,
+    stacks: Vec<Option<u32>>,
+}
+
+impl Sums {
+    fn add(&mut self, block: &Block, wanted: &Wanted, span: Span) {
+        let mut numbers = Numbers { tasks: vec![None; block.task_count()], stacks: vec![None; block.stack_count()] };
+        for row in block.rows() {
+            if span.holds(row.time) && wanted.has(row.task.image.process) {
+                self.add_row(&row, &mut numbers);
+            }
+        }
+        for loss in block.losses() {
+            if span.holds(loss.time) && loss.process.is_none_or(|process| wanted.has(process)) {
+                *self.losses.entry(loss.reason).or_default() += loss.count;
+            }
+        }
+    }
+
+    fn add_row(&mut self, row: &RowView<'_>, numbers: &mut Numbers) {
+        let task = once(&mut numbers.tasks, row.task_number, || self.task(row.task));
+        let stack = once(&mut numbers.stacks, row.stack_number, || self.stack(row.stack));
+        let index = *self.by_key.entry((task, stack, row.status)).or_insert(self.rows.len());
+        if index == self.rows.len() {
+            let stack = self.stack_list.get(stack as usize).cloned().unwrap_or_default();
+            self.rows.push(new_row(row, stack));
+        }
+        if let Some(sum) = self.rows.get_mut(index) {
+            sum.count += 1;
+            sum.value = sum.value.saturating_add(row.value);
+        }
+        *self.periods.entry(row.value).or_default() += 1;
+    }
+
+    fn task(&mut self, task: &Task) -> u32 {
+        let next = u32::try_from(self.tasks.len()).unwrap_or(u32::MAX);
+        *self.tasks.entry(*task).or_insert(next)
+    }
+
+    fn stack(&mut self, frames: &[FrameWord]) -> u32 {
+        if let Some(number) = self.stacks.get(frames) {
+            return *number;
+        }
+        let number = u32::try_from(self.stack_list.len()).unwrap_or(u32::MAX);
+        let frames: Arc<[FrameWord]> = frames.into();
+        self.stack_list.push(Arc::clone(&frames));
+        self.stacks.insert(frames, number);
+        number
+    }
+
+    fn finish(self) -> Window {
+        Window {
+            rows: self.rows,
+            losses: self.losses.into_iter().collect(),
+            periods: self.periods.into_iter().collect(),
+            cpu_ns: None,
+            covered: None,
+        }
+    }
+}
+
+/// The number that was found before, or the one that is found now.
+fn once(known: &mut [Option<u32>], index: u32, find: impl FnOnce() -> u32) -> u32 {
+    match known.get_mut(index as usize) {
+        Some(slot) => *slot.get_or_insert_with(find),
+        None => find(),
+    }
+}
+
+fn new_row(row: &RowView<'_>, stack: Arc<[FrameWord]>) -> Row {
+    let Task { image, tid, thread, comm } = *row.task;
+    Row { image, tid, thread, comm, stack, status: row.status, count: 0, value: 0 }
+}
