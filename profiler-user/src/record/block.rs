@@ -69,10 +69,10 @@ impl Block {
 
     /// Adds a sample of this second, and says how many bytes its process holds more by it. Without an index, as in a
     /// sealed block, nothing equal is looked for. `None` if 32 bits do not count what is in the block.
-    pub(super) fn push(&mut self, mut index: Option<&mut Index>, sample: &Sample) -> Option<u64> {
+    pub(super) fn push(&mut self, index: Option<&mut Index>, sample: &Sample) -> Option<u64> {
         let task = Task { image: sample.image, tid: sample.tid, thread: sample.thread, comm: sample.comm };
         let at = sample.time.0.checked_sub(self.second * SECOND).and_then(|at| u32::try_from(at).ok())?;
-        self.add(index.as_deref_mut(), &task, &sample.frames, |task, stack| StoredRow {
+        self.add(index, &task, &sample.frames, |task, stack| StoredRow {
             at,
             task,
             stack,

@@ -127,7 +127,9 @@ mod tests {
 
     fn clock(readings: &[(u64, u64)]) -> Clock {
         let mut clock = Clock::default();
-        readings.iter().for_each(|(time, cpu)| clock.add(MonoTime(*time), *cpu));
+        for (time, cpu) in readings {
+            clock.add(MonoTime(*time), *cpu);
+        }
         clock
     }
 

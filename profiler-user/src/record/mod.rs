@@ -8,6 +8,7 @@ mod clock;
 mod log;
 mod owner;
 mod processes;
+mod recorder;
 mod stacks;
 mod sum;
 pub mod window;
@@ -15,7 +16,8 @@ pub mod window;
 #[cfg(test)]
 mod fixtures;
 
-pub use owner::{RecordError, Recorder, RecorderConfig, RecorderStats};
+pub use owner::RecorderStats;
 pub use processes::{Filter, ImageInfo, ProcessInfo};
+pub use recorder::{RecordError, Recorder, RecorderConfig};
 
 const SECOND: u64 = 1_000_000_000;

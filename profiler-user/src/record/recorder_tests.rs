@@ -1,9 +1,10 @@
-//! Tests of the owner and its handle, with and without its thread.
+//! Tests of the handle and the owner, with and without its thread.
 
 use super::*;
 use crate::event::Sample;
+use crate::record::SECOND;
 use crate::record::fixtures::{fact, process, sample};
-use profiler_ebpf::abi::maps::LossKey;
+use profiler_ebpf::reasons::Reason;
 
 fn start(memory: u64) -> Recorder {
     Recorder::start(RecorderConfig { memory, now: MonoTime(SECOND) }).unwrap()
@@ -100,7 +101,7 @@ fn a_full_queue_drops_counts_and_never_blocks() {
     recorder.cpu_clocks(vec![(process(7), MonoTime(1), 1)]);
     receiver.try_iter().for_each(|command| owner.handle(command));
 
-    let window = owner.answer(&Selection::Host, span(0, 3 * SECOND)).window(&Selection::Host);
+    let window = owner.answer(Selection::Host, span(0, 3 * SECOND)).window();
     assert_eq!((count(&window), lost(&window, Reason::QueueFull)), (taken, 10 + 1 + 5));
     let stats = owner.stats();
     assert_eq!((stats.dropped, stats.dropped_events, stats.samples), (16, 2, taken));
