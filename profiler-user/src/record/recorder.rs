@@ -7,7 +7,6 @@ use super::window::{Selection, Span, Window};
 use crate::event::{Event, MonoTime, Pid, ProcessId};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use profiler_ebpf::abi::maps::LossKey;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -76,12 +75,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the owner's thread.
-    pub fn start(config: RecorderConfig) -> io::Result<Recorder> {
+    /// Starts the owner's thread. Where there is none to be had, every question is answered with [`RecordError::Ended`].
+    pub fn start(config: RecorderConfig) -> Recorder {
         let (recorder, receiver, mut owner) = Recorder::parts(config);
         let run = move || receiver.iter().for_each(|command| owner.handle(command));
-        std::thread::Builder::new().name("recorder".into()).spawn(run)?;
-        Ok(recorder)
+        if let Err(error) = std::thread::Builder::new().name("recorder".into()).spawn(run) {
+            tracing::error!(%error, "cannot start the recorder's thread");
+        }
+        recorder
     }
 
     fn parts(config: RecorderConfig) -> (Recorder, Receiver<Command>, Owner) {
@@ -91,9 +92,13 @@ impl Recorder {
         (Recorder { commands, gate }, receiver, owner)
     }
 
-    /// Records events. Never blocks: if the queue is full they are counted and dropped, and the answer is false. Then who
-    /// sent facts of processes should look at `/proc` again.
-    pub fn push(&self, events: Vec<Event>) -> bool {
+    /// Records events. Never blocks: if the queue is full they are counted and dropped.
+    pub fn push(&self, events: Vec<Event>) {
+        self.try_push(events);
+    }
+
+    /// As [`Recorder::push`]; false if the events were dropped. Who sent facts of processes then looks at `/proc` again.
+    pub fn try_push(&self, events: Vec<Event>) -> bool {
         let bytes = queued_bytes(&events);
         let before = self.gate.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         let refused = if before.saturating_add(bytes) > QUEUE_BYTES {

@@ -7,7 +7,7 @@ use crate::record::fixtures::{fact, process, sample};
 use profiler_ebpf::reasons::Reason;
 
 fn start(memory: u64) -> Recorder {
-    Recorder::start(RecorderConfig { memory, now: MonoTime(SECOND) }).unwrap()
+    Recorder::start(RecorderConfig { memory, now: MonoTime(SECOND) })
 }
 
 fn span(from: u64, to: u64) -> Span {
@@ -34,7 +34,7 @@ fn samples(number: u64) -> Vec<Event> {
 fn a_query_sees_all_that_was_pushed_before_it() {
     let recorder = start(64 << 20);
     for part in samples(10_000).chunks(100) {
-        assert!(recorder.push(part.to_vec()));
+        assert!(recorder.try_push(part.to_vec()));
     }
     let window = host(&recorder, 0, 3 * SECOND);
     assert_eq!((count(&window), window.rows.len()), (10_000, 50));
@@ -92,10 +92,10 @@ fn a_full_queue_drops_counts_and_never_blocks() {
     let (recorder, receiver, mut owner) = Recorder::parts(RecorderConfig::default());
     let mut taken = 0;
     for event in samples(QUEUE as u64 + 10) {
-        taken += u64::from(recorder.push(vec![event]));
+        taken += u64::from(recorder.try_push(vec![event]));
     }
     assert_eq!(taken, QUEUE as u64);
-    assert!(!recorder.push(vec![Event::Fork(fact(8, 1)), Event::Sample(sample(8, 2 * SECOND, &[]))]));
+    assert!(!recorder.try_push(vec![Event::Fork(fact(8, 1)), Event::Sample(sample(8, 2 * SECOND, &[]))]));
     let key = LossKey { start_boottime: 0, tgid: 7, reason: Reason::RingFull as u32 };
     recorder.losses(vec![(key, 5)], MonoTime(2 * SECOND));
     recorder.cpu_clocks(vec![(process(7), MonoTime(1), 1)]);
@@ -105,7 +105,7 @@ fn a_full_queue_drops_counts_and_never_blocks() {
     assert_eq!((count(&window), lost(&window, Reason::QueueFull)), (taken, 10 + 1 + 5));
     let stats = owner.stats();
     assert_eq!((stats.dropped, stats.dropped_events, stats.samples), (16, 2, taken));
-    assert!(recorder.push(samples(1)), "there is room again");
+    assert!(recorder.try_push(samples(1)), "there is room again");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn the_queue_is_bounded_in_bytes_too() {
     let (recorder, receiver, mut owner) = Recorder::parts(RecorderConfig::default());
     let deep = Event::Sample(sample(7, 2 * SECOND, &[1; 1_000]));
     let batch = vec![deep; 100];
-    let taken = (0..100).filter(|_| recorder.push(batch.clone())).count() as u64;
+    let taken = (0..100).filter(|_| recorder.try_push(batch.clone())).count() as u64;
     assert_eq!(taken, QUEUE_BYTES / queued_bytes(&batch));
     receiver.try_iter().for_each(|command| owner.handle(command));
     assert_eq!(recorder.gate.queued_bytes.load(Ordering::Relaxed), 0);
@@ -130,7 +130,7 @@ fn memory_stays_under_the_budget_and_every_sample_is_accounted_for() {
             let pid = 1 + u32::try_from(i % 20).unwrap();
             Event::Sample(Sample { time: time(i), ..sample(pid, 0, &[second * i, i, 3, 4, 5, 6]) })
         });
-        pushed += u64::from(recorder.push(events.collect())) * 500;
+        pushed += u64::from(recorder.try_push(events.collect())) * 500;
         let clocks = (1..=20).map(|pid| (process(pid), time(0), second * u64::from(pid)));
         recorder.cpu_clocks(clocks.collect());
         receiver.try_iter().for_each(|command| owner.handle(command));
@@ -146,7 +146,7 @@ fn the_recorder_ends_with_its_last_handle() {
     let (recorder, receiver, _owner) = Recorder::parts(RecorderConfig::default());
     let other = recorder.clone();
     drop(recorder);
-    assert!(other.push(samples(1)));
+    assert!(other.try_push(samples(1)));
     drop(other);
     assert_eq!(receiver.iter().count(), 1);
 }
@@ -156,6 +156,6 @@ fn a_handle_whose_owner_is_gone_says_so() {
     let (recorder, receiver, owner) = Recorder::parts(RecorderConfig::default());
     drop((receiver, owner));
     assert_eq!(recorder.query(Selection::Host, span(0, 1)), Err(RecordError::Ended));
-    assert!(!recorder.push(samples(1)));
+    assert!(!recorder.try_push(samples(1)));
     assert_eq!(recorder.stats(), RecorderStats::default());
 }
