@@ -22,7 +22,7 @@ const FILE: FileNumber = FileNumber(1);
 
 fn worker() -> Worker {
     let executable = PathBuf::from(env!("CARGO_BIN_EXE_pprofd"));
-    let config = WorkerConfig { executable, workers: 1, memory: 2 << 30, deadline: Duration::from_secs(60) };
+    let config = WorkerConfig { executable, workers: 1, memory: 2 << 30, deadline: Duration::from_mins(1) };
     Worker::start(config).unwrap()
 }
 

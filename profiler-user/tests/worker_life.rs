@@ -97,7 +97,9 @@ fn a_worker_that_overruns_its_deadline_is_replaced() {
     let _alone = alone();
     let worker = worker(2);
     facts(&worker, DOMAIN, 1).unwrap();
-    pids().into_iter().for_each(|pid| signal("-STOP", pid));
+    for pid in pids() {
+        signal("-STOP", pid);
+    }
     assert!(matches!(facts(&worker, DOMAIN, 1), Err(WorkerError::TimedOut)));
     facts(&worker, DOMAIN, 1).unwrap();
     assert_eq!((worker.counts().timed_out, worker.counts().spawned), (1, 2));
@@ -129,7 +131,9 @@ fn many_requests_at_once_are_all_answered() {
                 })
             })
             .collect();
-        threads.into_iter().for_each(|t| t.join().unwrap().unwrap());
+        for thread in threads {
+            thread.join().unwrap().unwrap();
+        }
     });
     assert_eq!((worker.counts().requests, worker.counts().spawned), (8, 1));
 }

@@ -54,7 +54,7 @@ impl DebugInfo {
         if find(elf, ".debug_info").is_none() {
             return Ok(None);
         }
-        let sections = DwarfSections::load(|id| load(elf, id.name()))?;
+        let sections = DwarfSections::load(|id| Ok::<_, ParseError>(load(elf, id.name())))?;
         let dwarf = sections.borrow(Clone::clone);
         let context = Context::from_dwarf(sections.borrow(Clone::clone))?;
         let units = unit_offsets(&dwarf);
@@ -163,7 +163,7 @@ fn find<'e>(elf: &'e Elf, name: &str) -> Option<&'e super::elf::Section> {
 }
 
 /// Sections that are not needed for names are not read. One that is damaged is as good as none.
-fn load(elf: &Elf, name: &'static str) -> Result<Bytes, gimli::Error> {
+fn load(elf: &Elf, name: &'static str) -> Bytes {
     const NEEDED: [&str; 11] = [
         ".debug_abbrev",
         ".debug_addr",
@@ -179,5 +179,5 @@ fn load(elf: &Elf, name: &'static str) -> Result<Bytes, gimli::Error> {
     ];
     let section = if NEEDED.contains(&name) { find(elf, name) } else { None };
     let data = section.and_then(|s| elf.data(s).ok()).unwrap_or_default();
-    Ok(Bytes::new(data.into(), LittleEndian))
+    Bytes::new(data.into(), LittleEndian)
 }

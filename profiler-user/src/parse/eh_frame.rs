@@ -33,7 +33,8 @@ pub fn unwind_table(elf: &Elf) -> Result<UnwindTable, ParseError> {
     let mut rules = Rules::new();
     if !elf.is_x86_64() {
         rules.unsupported("code of another CPU");
-        return Ok(UnwindTable { rules: rules.finish().0, unsupported: vec![], ..UnwindTable::default() });
+        let (rules, unsupported) = rules.finish();
+        return Ok(UnwindTable { rules, unsupported, ..UnwindTable::default() });
     }
     let go = elf.is_go();
     let read = |name| elf.section(name).map(|s| Ok::<_, ParseError>((s.address, elf.data(s)?))).transpose();

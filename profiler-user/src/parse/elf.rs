@@ -22,6 +22,8 @@ const MAX_NOTES: u64 = 64 << 10;
 /// Bytes of a build ID that are shown.
 const MAX_BUILD_ID: usize = 64;
 
+const NOT_ITS_SIZE: ParseError = ParseError::Damaged("a compressed section does not unpack to its size");
+
 /// A section header with its name.
 #[derive(Clone, Debug)]
 pub struct Section {
@@ -158,17 +160,16 @@ impl Elf {
     /// Unpacks into exactly the room that the header claims; what does not fit in is damage.
     fn inflate(&self, packed: &[u8], size: u64) -> Result<Vec<u8>, ParseError> {
         cap("a compressed section", size)?;
-        const WRONG: ParseError = ParseError::Damaged("a compressed section does not unpack to its size");
         // Deflate packs at most 1:1032, so a larger claim is a lie and not worth its memory.
         if size / 1100 > packed.len() as u64 {
-            return Err(WRONG);
+            return Err(NOT_ITS_SIZE);
         }
         let mut bytes = self.source.buffer("a compressed section", size)?;
         match Decompress::new(true).decompress_vec(packed, &mut bytes, FlushDecompress::Finish) {
             Ok(Status::StreamEnd) if bytes.len() as u64 == size => Ok(bytes),
             _ => {
                 self.source.release(size);
-                Err(WRONG)
+                Err(NOT_ITS_SIZE)
             }
         }
     }
@@ -282,8 +283,13 @@ fn build_id_note(mut bytes: &[u8]) -> Option<String> {
         let start = HEADER + name_size.checked_next_multiple_of(4)?;
         let content = bytes.get(start..)?.get(..size)?;
         if name == b"GNU\0" && header.n_type.get(LE) == elf::NT_GNU_BUILD_ID && !content.is_empty() {
-            return Some(content.iter().take(MAX_BUILD_ID).map(|b| format!("{b:02x}")).collect());
+            return Some(hex(content.get(..MAX_BUILD_ID).unwrap_or(content)));
         }
         bytes = bytes.get(start + size.checked_next_multiple_of(4)?..)?;
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |n: u8| char::from_digit(n.into(), 16).unwrap_or('0');
+    bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
 }

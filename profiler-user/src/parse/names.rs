@@ -59,7 +59,7 @@ impl ParsedFile {
         let mut named: Vec<SymbolFrame> = frames.into_iter().map(|f| self.frame(f)).collect();
         match (named.last_mut(), symbol) {
             (Some(outermost), Some(symbol)) => self.complete(outermost, symbol),
-            (None, Some(symbol)) => named.push(self.from_symbol(symbol)),
+            (None, Some(symbol)) => named.push(self.by_symbol(symbol)),
             _ => {}
         }
         // A line without any function is no name.
@@ -78,7 +78,7 @@ impl ParsedFile {
         }
     }
 
-    fn from_symbol(&self, symbol: String) -> SymbolFrame {
+    fn by_symbol(&self, symbol: String) -> SymbolFrame {
         SymbolFrame { name: self.name(&symbol), system_name: symbol, ..SymbolFrame::default() }
     }
 

@@ -78,9 +78,9 @@ impl Source {
     pub fn buffer(&self, what: &'static str, length: u64) -> Result<Vec<u8>, ParseError> {
         let too_large = |cap| ParseError::TooLarge { what, size: length, cap };
         let left = self.left.get().checked_sub(length).ok_or_else(|| too_large(self.left.get()))?;
-        let wanted = usize::try_from(length).map_err(|_| too_large(usize::MAX as u64))?;
+        let wanted = usize::try_from(length).or(Err(too_large(usize::MAX as u64)))?;
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(wanted).map_err(|_| too_large(0))?;
+        bytes.try_reserve_exact(wanted).or(Err(too_large(0)))?;
         self.left.set(left);
         Ok(bytes)
     }
@@ -97,6 +97,7 @@ impl Source {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

@@ -30,14 +30,14 @@ pub(super) fn names(names: Names, asked: usize) -> Result<Vec<Symbolized>, &'sta
     if names.places.is_empty() || names.places.len() > asked {
         return Err("names for more or less than was asked");
     }
-    names.places.into_iter().map(place).collect()
+    names.places.iter().map(place).collect()
 }
 
-fn place(place: Place) -> Result<Symbolized, &'static str> {
+fn place(place: &Place) -> Result<Symbolized, &'static str> {
     if place.frames.len() > MAX_INLINED + 1 {
         return Err("too many frames at one address");
     }
-    let frames: Vec<_> = place.frames.into_iter().map(frame).collect();
+    let frames: Vec<_> = place.frames.iter().map(frame).collect();
     if frames.iter().any(|f| f.name.is_empty()) {
         return Err("a frame without a name");
     }
@@ -48,7 +48,7 @@ fn place(place: Place) -> Result<Symbolized, &'static str> {
     }
 }
 
-fn frame(frame: FrameMessage) -> SymbolFrame {
+fn frame(frame: &FrameMessage) -> SymbolFrame {
     SymbolFrame {
         name: text(&frame.name, MAX_NAME),
         system_name: text(&frame.system_name, MAX_NAME),

@@ -60,11 +60,11 @@ struct Subject<'f> {
 impl Worker {
     /// Makes the handle. Processes are started when they are needed.
     pub fn start(config: WorkerConfig) -> Result<Worker, WorkerError> {
-        let spawner = Spawner::start(&config).map_err(WorkerError::Spawn)?;
+        let (workers, deadline) = (config.workers.clamp(1, 4), config.deadline);
         let shared = Shared {
-            pool: Pool::new(config.workers.clamp(1, 4)),
-            spawner,
-            deadline: config.deadline,
+            pool: Pool::new(workers),
+            spawner: Spawner::start(config).map_err(WorkerError::Spawn)?,
+            deadline,
             ended: Mutex::new(LruCache::new(REMEMBERED)),
             sandbox: Mutex::default(),
             counts: Counts::default(),
@@ -91,7 +91,7 @@ impl Worker {
         let subject = Subject { domain, file, fd };
         let memory = table::memory_file().map_err(WorkerError::Prepare)?;
         let lent = memory.try_clone().map_err(WorkerError::Prepare)?;
-        self.shared.ask(subject, Urgency::Table, Verb::Rows(Empty {}), Some(lent), |answer| match answer {
+        self.shared.ask(subject, Urgency::Table, Verb::Rows(Empty {}), Some(lent.as_fd()), |answer| match answer {
             Answer::Rows(rows) => table::read(rows, memory).map_err(WorkerError::Hostile),
             other => Err(unexpected(other)),
         })
@@ -152,7 +152,7 @@ impl Shared {
         subject: Subject<'_>,
         urgency: Urgency,
         verb: Verb,
-        memory: Option<OwnedFd>,
+        memory: Option<BorrowedFd<'_>>,
         accept: impl FnOnce(Answer) -> Result<T, WorkerError>,
     ) -> Result<T, WorkerError> {
         self.counts.requests.fetch_add(1, Relaxed);
@@ -177,7 +177,7 @@ impl Shared {
         mut turn: Turn<'_>,
         subject: Subject<'_>,
         verb: Verb,
-        memory: Option<OwnedFd>,
+        memory: Option<BorrowedFd<'_>>,
         accept: impl FnOnce(Answer) -> Result<T, WorkerError>,
     ) -> Result<T, WorkerError> {
         let file = read_only(subject.fd).map_err(|e| WorkerError::Prepare(e.into()))?;
@@ -185,7 +185,7 @@ impl Shared {
             Some(process) => process,
             None => self.spawn()?,
         };
-        let descriptors: Vec<_> = std::iter::once(file.as_fd()).chain(memory.as_ref().map(AsFd::as_fd)).collect();
+        let descriptors: Vec<_> = std::iter::once(file.as_fd()).chain(memory).collect();
         let request = Request { file: subject.file.0, verb: Some(verb), ..Request::default() };
         // A process that failed is dropped, and so killed, before the error leaves.
         let reply = process.ask(request, &descriptors, self.deadline)?;

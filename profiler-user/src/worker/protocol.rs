@@ -135,7 +135,7 @@ pub(super) struct Rows {
     #[prost(uint64, tag = "3")]
     pub(super) pages: u64,
     #[prost(uint64, tag = "4")]
-    pub(super) rows: u64,
+    pub(super) count: u64,
     #[prost(bool, tag = "5")]
     pub(super) has_unwind_info: bool,
     #[prost(bool, tag = "6")]

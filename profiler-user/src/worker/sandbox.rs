@@ -2,6 +2,11 @@
 //! needs. What the kernel does not have is not an error but a value ([`Sandbox`]) that the agent can show, and each wall is
 //! tried once from the inside.
 #![allow(unsafe_code, reason = "seccomp, landlock and what happens between fork and exec have no safe interface")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "system call numbers, flags and filter lengths are small and not negative"
+)]
 
 use libc::{sock_filter, sock_fprog};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};

@@ -17,9 +17,8 @@ pub(super) struct Spawner {
 }
 
 impl Spawner {
-    pub(super) fn start(config: &WorkerConfig) -> io::Result<Self> {
+    pub(super) fn start(config: WorkerConfig) -> io::Result<Self> {
         let (orders, received) = bounded(1);
-        let config = config.clone();
         thread::Builder::new().name("symbol-spawner".into()).spawn(move || run(&config, &received))?;
         Ok(Spawner { orders })
     }
@@ -28,8 +27,8 @@ impl Spawner {
     pub(super) fn spawn(&self) -> Result<Process, WorkerError> {
         let gone = || WorkerError::Spawn(io::Error::other("the thread that starts workers is gone"));
         let (answer, answered) = bounded(1);
-        self.orders.send(answer).map_err(|_| gone())?;
-        answered.recv().map_err(|_| gone())?.map_err(WorkerError::Spawn)
+        self.orders.send(answer).or(Err(gone()))?;
+        answered.recv().or(Err(gone()))?.map_err(WorkerError::Spawn)
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) fn write(table: &UnwindTable, memory: OwnedFd) -> io::Result<Rows> {
         first_page: table.first_page,
         rules: table.rules.len() as u64,
         pages: table.pages.len() as u64,
-        rows: table.rows.len() as u64,
+        count: table.rows.len() as u64,
         has_unwind_info: table.has_unwind_info,
         any_stack: table.any_stack,
         unsupported: unsupported.collect(),
@@ -63,12 +63,12 @@ pub(super) fn write(table: &UnwindTable, memory: OwnedFd) -> io::Result<Rows> {
 /// Seals the memory file, so that it can no longer change, and reads it. The error says what is wrong with it.
 pub(super) fn read(reply: Rows, memory: OwnedFd) -> Result<UnwindTable, &'static str> {
     let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-    fcntl_add_seals(&memory, seals).map_err(|_| "the table cannot be sealed")?;
+    fcntl_add_seals(&memory, seals).or(Err("the table cannot be sealed"))?;
     parse(reply, &File::from(memory))
 }
 
 fn parse(reply: Rows, memory: &File) -> Result<UnwindTable, &'static str> {
-    if reply.rules > MAX_RULES || reply.pages > MAX_PAGES || reply.rows > MAX_ROWS {
+    if reply.rules > MAX_RULES || reply.pages > MAX_PAGES || reply.count > MAX_ROWS {
         return Err("a table is too large");
     }
     if reply.first_page > LAST_PAGE || reply.unsupported.len() > MAX_KINDS {
@@ -76,15 +76,15 @@ fn parse(reply: Rows, memory: &File) -> Result<UnwindTable, &'static str> {
     }
     let counts_at = reply.rules * 16;
     let rows_at = counts_at + (reply.pages + reply.pages % 2) * 2;
-    if memory.size() != rows_at + reply.rows * 4 {
+    if memory.size() != rows_at + reply.count * 4 {
         return Err("a table is not as long as it says");
     }
     let read = |offset, length| {
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        ReadAt::read_exact_at(memory, &mut bytes, offset).map(|()| bytes).map_err(|_| "a table cannot be read")
+        ReadAt::read_exact_at(memory, &mut bytes, offset).map(|()| bytes).or(Err("a table cannot be read"))
     };
     let rules = rules(&read(0, counts_at)?)?;
-    let rows = rows(&read(rows_at, reply.rows * 4)?);
+    let rows = rows(&read(rows_at, reply.count * 4)?);
     let pages = pages(&read(counts_at, reply.pages * 2)?, &rows, rules.len())?;
     Ok(UnwindTable {
         rules,
@@ -132,8 +132,82 @@ fn pages(bytes: &[u8], rows: &[(u16, u16)], rules: usize) -> Result<Vec<(u32, u1
         if !(ascending && first && inside && page.iter().all(|r| known(r.1))) {
             return Err("a page's rows make no sense");
         }
-        pages.push(((rows.len() - rest.len()) as u32, count));
+        let at = u32::try_from(rows.len() - rest.len()).or(Err("a table is too large"))?;
+        pages.push((at, count));
         rest = behind;
     }
     if rest.is_empty() { Ok(pages) } else { Err("a table has rows outside of its pages") }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::unix::fs::FileExt;
+
+    fn table() -> UnwindTable {
+        UnwindTable {
+            rules: FIXED.to_vec(),
+            first_page: 2,
+            pages: vec![(0, 1), (1, 3), (4, 2)],
+            rows: vec![(0, 0x8001), (0, 1), (7, 2), (2047, 0x8000), (0, 0x8005), (1, 3)],
+            has_unwind_info: true,
+            any_stack: false,
+            unsupported: vec![("CFA expression".into(), 3)],
+        }
+    }
+
+    fn written() -> (Rows, OwnedFd) {
+        let memory = memory_file().unwrap();
+        let rows = write(&table(), memory.try_clone().unwrap()).unwrap();
+        (rows, memory)
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written_and_cannot_change() {
+        let (rows, memory) = written();
+        let kept = File::from(memory.try_clone().unwrap());
+        assert_eq!(read(rows, memory), Ok(table()));
+        assert!(kept.write_all_at(&[1], 100).is_err());
+        assert!(kept.set_len(0).is_err());
+    }
+
+    #[test]
+    fn impossible_heads_are_refused() {
+        type Lie = fn(&mut Rows);
+        let lies: [Lie; 7] = [
+            |r| r.count = u64::MAX,
+            |r| r.count -= 1,
+            |r| r.pages = u64::MAX,
+            |r| r.pages -= 1,
+            |r| r.rules = u64::MAX,
+            |r| r.rules -= 1,
+            |r| r.first_page = u64::MAX,
+        ];
+        for lie in lies {
+            let (mut rows, memory) = written();
+            lie(&mut rows);
+            assert!(read(rows, memory).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_bytes_say_a_table_that_is_taken_is_sound(damage in proptest::collection::vec((0u64..130, any::<u8>()), 1..5)) {
+            let (rows, memory) = written();
+            let memory = File::from(memory);
+            for (at, byte) in damage { memory.write_all_at(&[byte], at).unwrap(); }
+            memory.set_len(128).unwrap();
+            if let Ok(table) = read(rows, memory.into()) {
+                prop_assert!(table.rules.starts_with(&FIXED));
+                for (first, count) in &table.pages {
+                    let page = &table.rows[*first as usize..][..usize::from(*count)];
+                    prop_assert_eq!(page[0].0, 0);
+                    prop_assert!(page.windows(2).all(|w| w[0].0 < w[1].0));
+                    prop_assert!(page.iter().all(|r| r.0 < 2048 && (r.1 < DICTIONARY || usize::from(r.1 & !DICTIONARY) < table.rules.len())));
+                }
+            }
+        }
+    }
 }

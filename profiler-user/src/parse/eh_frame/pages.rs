@@ -9,12 +9,17 @@ pub(super) const MAX_PAGES: u64 = 4 << 20;
 /// Rows of one file.
 pub(super) const MAX_ROWS: usize = 16 << 20;
 
+/// Pages: index of the first row, number of rows.
+pub(super) type PageList = Vec<(u32, u16)>;
+/// Rows: offset in the page, code.
+pub(super) type RowList = Vec<(u16, u16)>;
+
 /// Pages under construction. Each page begins with the rule in force, so a lookup never looks at the page before.
 pub(super) struct Pages {
     first_page: u64,
     end_page: u64,
-    pages: Vec<(u32, u16)>,
-    rows: Vec<(u16, u16)>,
+    list: PageList,
+    rows: RowList,
     in_force: u16,
 }
 
@@ -28,7 +33,7 @@ impl Pages {
         if size > MAX_PAGES {
             return Err(ParseError::TooLarge { what: "the code in pages", size, cap: MAX_PAGES });
         }
-        Ok(Pages { first_page, end_page, pages: Vec::new(), rows: Vec::new(), in_force: filler })
+        Ok(Pages { first_page, end_page, list: Vec::new(), rows: Vec::new(), in_force: filler })
     }
 
     /// From `offset` on, `code` holds. What lies before an earlier row is ignored: segments may overlap.
@@ -42,9 +47,9 @@ impl Pages {
             return Err(ParseError::TooLarge { what: "the number of rows", size, cap });
         }
         self.open_to(page);
-        let within = (offset & ((1 << PAGE_BITS) - 1)) as u16;
-        let is_last = page - self.first_page + 1 == self.pages.len() as u64;
-        match (self.rows.last_mut(), self.pages.last_mut()) {
+        let within = u16::try_from(offset & ((1 << PAGE_BITS) - 1)).unwrap_or(0);
+        let is_last = page - self.first_page + 1 == self.list.len() as u64;
+        match (self.rows.last_mut(), self.list.last_mut()) {
             (Some(row), Some(_)) if is_last && row.0 == within => row.1 = code,
             (Some(row), Some(count)) if is_last && row.0 < within => {
                 count.1 += 1;
@@ -57,29 +62,31 @@ impl Pages {
     }
 
     /// (first page, pages, rows).
-    pub(super) fn finish(mut self) -> (u64, Vec<(u32, u16)>, Vec<(u16, u16)>) {
+    pub(super) fn finish(mut self) -> (u64, PageList, RowList) {
         if let Some(last) = self.end_page.checked_sub(1).filter(|last| *last >= self.first_page) {
             self.open_to(last);
         }
-        (self.first_page, self.pages, self.rows)
+        (self.first_page, self.list, self.rows)
     }
 
     fn open_to(&mut self, page: u64) {
-        while self.pages.len() as u64 <= page - self.first_page {
+        while self.list.len() as u64 <= page - self.first_page {
             // At most MAX_ROWS + MAX_PAGES rows exist, far below 2^32.
-            self.pages.push((self.rows.len() as u32, 1));
+            let first = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
+            self.list.push((first, 1));
             self.rows.push((0, self.in_force));
         }
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     /// What the pages say of an offset.
-    fn code_at(table: &(u64, Vec<(u32, u16)>, Vec<(u16, u16)>), offset: u64) -> u16 {
+    fn code_at(table: &(u64, PageList, RowList), offset: u64) -> u16 {
         let page = table.1[((offset >> PAGE_BITS) - table.0) as usize];
         let rows = &table.2[page.0 as usize..][..usize::from(page.1)];
         assert_eq!(rows[0].0, 0);

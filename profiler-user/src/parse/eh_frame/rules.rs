@@ -20,25 +20,25 @@ const MAX_OPERATIONS: usize = 12;
 
 /// The dictionary of a file, and what could not go into it.
 pub(super) struct Rules {
-    rules: Vec<Rule>,
+    dictionary: Vec<Rule>,
     codes: FxHashMap<Rule, u16>,
-    unsupported: BTreeMap<&'static str, u64>,
+    not_evaluated: BTreeMap<&'static str, u64>,
 }
 
 impl Rules {
     pub(super) fn new() -> Self {
         let codes = (DICTIONARY..).zip(FIXED).map(|(code, rule)| (rule, code)).collect();
-        Rules { rules: FIXED.to_vec(), codes, unsupported: BTreeMap::new() }
+        Rules { dictionary: FIXED.to_vec(), codes, not_evaluated: BTreeMap::new() }
     }
 
     /// Counts something that is not evaluated.
     pub(super) fn unsupported(&mut self, kind: &'static str) {
-        *self.unsupported.entry(kind).or_default() += 1;
+        *self.not_evaluated.entry(kind).or_default() += 1;
     }
 
     /// (dictionary, not evaluated by kind).
     pub(super) fn finish(self) -> (Vec<Rule>, Vec<(String, u64)>) {
-        (self.rules, self.unsupported.into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect())
+        (self.dictionary, self.not_evaluated.into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect())
     }
 
     /// The code of a row.
@@ -68,12 +68,12 @@ impl Rules {
         if let Some(code) = self.codes.get(&rule) {
             return *code;
         }
-        let Some(code) = u16::try_from(self.rules.len()).ok().filter(|i| *i < DICTIONARY).map(|i| DICTIONARY | i)
+        let Some(code) = u16::try_from(self.dictionary.len()).ok().filter(|i| *i < DICTIONARY).map(|i| DICTIONARY | i)
         else {
             self.unsupported("dictionary of the file is full");
             return CODE_UNSUPPORTED;
         };
-        self.rules.push(rule);
+        self.dictionary.push(rule);
         self.codes.insert(rule, code);
         code
     }
@@ -91,9 +91,9 @@ impl<'a, S: UnwindSection<Bytes<'a>>> Evaluate<'_, S> {
         match row.register(RETURN_ADDRESS) {
             Some(RegisterRule::Undefined) => return Ok(None),
             Some(RegisterRule::Offset(-8)) | None => {}
-            Some(RegisterRule::Register(Register(register))) if register < RETURN_ADDRESS.0 => {
+            Some(RegisterRule::Register(register)) => {
                 rule.ra_kind = RA_IN_REGISTER;
-                rule.ra_register = register as u8;
+                rule.ra_register = general(register).ok_or("return address rule")?;
             }
             Some(_) => return Err("return address rule"),
         }
@@ -184,9 +184,13 @@ fn cfa_register(register: Register) -> Option<u8> {
     match register {
         RSP => Some(REGISTER_SP),
         RBP => Some(REGISTER_BP),
-        Register(number) if number < RETURN_ADDRESS.0 => Some(16 + number as u8),
-        _ => None,
+        other => general(other).map(|number| 16 + number),
     }
+}
+
+/// DWARF number of a general register.
+fn general(register: Register) -> Option<u8> {
+    u8::try_from(register.0).ok().filter(|number| *number < 16)
 }
 
 fn dereference(rule: &mut Rule, register: Register, offset: i64, addend: u64) -> Option<()> {

@@ -42,31 +42,31 @@ impl Span {
     }
 }
 
-/// Spans of a file. `sorted_to` of them are sorted by start; the ones behind fill holes between those.
+/// Spans of a file. `sorted_to` of the list are sorted by start; the ones behind fill holes between those.
 pub(super) struct Spans<'a> {
     segments: &'a [Segment],
-    spans: Vec<Span>,
+    list: Vec<Span>,
     sorted_to: usize,
 }
 
 impl<'a> Spans<'a> {
     pub(super) fn new(segments: &'a [Segment]) -> Self {
-        Spans { segments, spans: Vec::new(), sorted_to: 0 }
+        Spans { segments, list: Vec::new(), sorted_to: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.spans.is_empty()
+        self.list.is_empty()
     }
 
     /// Sorts what was added so far; what is added later must find a hole.
     pub(super) fn sort(&mut self) {
-        self.spans.sort_by_key(|s| s.start);
-        self.sorted_to = self.spans.len();
+        self.list.sort_by_key(|s| s.start);
+        self.sorted_to = self.list.len();
     }
 
     pub(super) fn sorted(mut self) -> Vec<Span> {
         self.sort();
-        self.spans
+        self.list
     }
 
     /// Adds every function of a section. A section that is cut off gives what is before the cut.
@@ -98,7 +98,7 @@ impl<'a> Spans<'a> {
                 common.insert(key, entry.clone());
                 Ok(entry)
             });
-            let (Ok(fde), true) = (fde, self.spans.len() < MAX_SPANS) else {
+            let (Ok(fde), true) = (fde, self.list.len() < MAX_SPANS) else {
                 rules.unsupported("unreadable function");
                 continue;
             };
@@ -119,12 +119,12 @@ impl<'a> Spans<'a> {
         let Some(segment) = self.segments.iter().find(holds) else { return };
         let span = span.clip(segment.address.saturating_add(segment.size));
         if span.end > span.start && !self.is_covered(span.start) {
-            self.spans.push(span);
+            self.list.push(span);
         }
     }
 
     fn is_covered(&self, address: u64) -> bool {
-        let sorted = self.spans.get(..self.sorted_to).unwrap_or_default();
+        let sorted = self.list.get(..self.sorted_to).unwrap_or_default();
         let behind = sorted.partition_point(|s| s.start <= address);
         behind.checked_sub(1).and_then(|i| sorted.get(i)).is_some_and(|s| s.end > address)
     }
