@@ -26,7 +26,7 @@ pub(super) fn facts(facts: Facts) -> Result<FileFacts, &'static str> {
 }
 
 /// Names for the first of `asked` offsets: at least one, at most all.
-pub(super) fn names(names: Names, asked: usize) -> Result<Vec<Symbolized>, &'static str> {
+pub(super) fn names(names: &Names, asked: usize) -> Result<Vec<Symbolized>, &'static str> {
     if names.places.is_empty() || names.places.len() > asked {
         return Err("names for more or less than was asked");
     }
@@ -80,12 +80,14 @@ mod tests {
 
     #[test]
     fn impossible_names_are_refused() {
-        assert!(names(Names { places: vec![] }, 1).is_err());
+        assert!(names(&Names { places: vec![] }, 1).is_err());
         let missing = |code| Place { frames: vec![], missing: code };
         let no_symbol = missing(Reason::NoSymbol as u32);
-        assert!(names(Names { places: vec![no_symbol.clone(), no_symbol.clone()] }, 1).is_err());
-        assert!(names(Names { places: vec![missing(0)] }, 1).is_err());
-        assert!(names(Names { places: vec![Place { frames: vec![FrameMessage::default()], missing: 0 }] }, 1).is_err());
-        assert_eq!(names(Names { places: vec![no_symbol] }, 2), Ok(vec![Symbolized::Missing(Reason::NoSymbol)]));
+        assert!(names(&Names { places: vec![no_symbol.clone(), no_symbol.clone()] }, 1).is_err());
+        assert!(names(&Names { places: vec![missing(0)] }, 1).is_err());
+        assert!(
+            names(&Names { places: vec![Place { frames: vec![FrameMessage::default()], missing: 0 }] }, 1).is_err()
+        );
+        assert_eq!(names(&Names { places: vec![no_symbol] }, 2), Ok(vec![Symbolized::Missing(Reason::NoSymbol)]));
     }
 }

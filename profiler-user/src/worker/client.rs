@@ -112,7 +112,7 @@ impl Worker {
             let count = asked.len();
             let verb = Verb::Symbolize(Offsets { offsets: asked });
             names.extend(self.shared.ask(subject, Urgency::Names, verb, None, |answer| match answer {
-                Answer::Names(names) => check::names(names, count).map_err(WorkerError::Hostile),
+                Answer::Names(names) => check::names(&names, count).map_err(WorkerError::Hostile),
                 other => Err(unexpected(other)),
             })?);
         }
