@@ -49,7 +49,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Sample and serve (the default).
-    Serve(Flags),
+    Serve(Box<Flags>),
     /// Say what this host allows, what it does not, and what to do about it.
     Doctor,
     /// A worker that reads what targets control; the agent starts it.
@@ -174,7 +174,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         None => serve(cli.serve),
-        Some(Command::Serve(flags)) => serve(flags),
+        Some(Command::Serve(flags)) => serve(*flags),
         Some(Command::Doctor) => diagnose(),
         Some(Command::SymbolWorker) => crate::agent::symbol_worker(),
     }
@@ -227,7 +227,8 @@ mod tests {
     #[test]
     fn serve_is_the_default_and_takes_the_same_flags() {
         let flags = |arguments: &[&str]| match read(arguments).expect("valid") {
-            Cli { command: None, serve } | Cli { command: Some(Command::Serve(serve)), .. } => serve.config(),
+            Cli { command: None, serve } => serve.config(),
+            Cli { command: Some(Command::Serve(serve)), .. } => serve.config(),
             other => panic!("{other:?}"),
         };
         let config = flags(&["--hz", "7", "--log-json"]).expect("valid");

@@ -58,7 +58,7 @@ impl Default for Config {
             recorder_memory: 64 * MIB,
             tables_memory: 128 * MIB,
             names_memory: 32 * MIB,
-            max_window: Duration::from_secs(300),
+            max_window: Duration::from_mins(5),
             max_requests: 1024,
             ring_memory: 8 * MIB,
             workers: 2,

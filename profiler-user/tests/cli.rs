@@ -1,4 +1,5 @@
 //! The built binary: help, exit codes, and which source of a setting counts.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::process::{Command, Output};
 

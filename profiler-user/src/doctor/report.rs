@@ -57,7 +57,7 @@ impl Report {
     /// A table for people.
     pub fn table(&self, colors: bool) -> String {
         let width = self.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
-        let mut table = String::new();
+        let mut lines = Vec::new();
         for check in &self.checks {
             let (word, color) = match check.verdict {
                 Verdict::Ok => ("ok  ", "32"),
@@ -65,17 +65,14 @@ impl Report {
                 Verdict::Fail(_) => ("FAIL", "31"),
             };
             let word = if colors { format!("\x1b[{color}m{word}\x1b[0m") } else { word.to_owned() };
-            table += &format!("{word}  {:width$}  {}\n", check.name, check.finding);
+            lines.push(format!("{word}  {:width$}  {}", check.name, check.finding));
             if !check.remedy.is_empty() {
-                table += &format!("      {:width$}  -> {}\n", "", check.remedy);
+                lines.push(format!("      {:width$}  -> {}", "", check.remedy));
             }
         }
-        table.push('\n');
-        table.push_str(match self.exit() {
-            Exit::Done => "pprofd can run here.\n",
-            _ => "pprofd cannot run here.\n",
-        });
-        table
+        let can = if self.exit() == Exit::Done { "can" } else { "cannot" };
+        lines.push(format!("\npprofd {can} run here.\n"));
+        lines.join("\n")
     }
 }
 

@@ -101,19 +101,17 @@ pub fn open(proc: &Proc, seen: &FileSeen, key_of: &dyn KeyOf, max_size: u64) -> 
     let found = ways::map_files(proc, seen, &mut attempts)
         .or_else(|| ways::process_mounts(proc, seen, &path, &mut attempts))
         .or_else(|| ways::own_mounts(proc, seen, &path, &mut attempts));
-    match found {
-        Some(accepted) => Ok(Opened {
-            path: String::from_utf8_lossy(&accepted.path).into_owned(),
-            owner: accepted.owner,
-            size: accepted.size,
-            file: accepted.file,
-            mount_namespace,
-        }),
-        None => {
-            let (path, cut) = (path.display(), path.may_be_cut());
-            Err(OpenError::Refused { path, cut, attempts: attempts.into_refused() })
-        }
-    }
+    let Some(accepted) = found else {
+        let (path, cut) = (path.display(), path.may_be_cut());
+        return Err(OpenError::Refused { path, cut, attempts: attempts.into_refused() });
+    };
+    Ok(Opened {
+        path: String::from_utf8_lossy(&accepted.path).into_owned(),
+        owner: accepted.owner,
+        size: accepted.size,
+        file: accepted.file,
+        mount_namespace,
+    })
 }
 
 /// Attempts, one after the other.

@@ -109,22 +109,22 @@ impl Proc {
 
     /// `/proc/PID/stat`.
     pub fn stat(&self, pid: Pid) -> Result<Stat, ProcError> {
-        self.parsed(self.path(pid, "stat"), stat::parse)
+        parsed(self.path(pid, "stat"), stat::parse)
     }
 
     /// `/proc/PID/status`.
     pub fn status(&self, pid: Pid) -> Result<Status, ProcError> {
-        self.parsed(self.path(pid, "status"), status::parse)
+        parsed(self.path(pid, "status"), status::parse)
     }
 
     /// Raw arguments, each ended by a NUL, at most [`CMDLINE_LENGTH`] bytes. Empty for kernel threads. Can block.
     pub fn cmdline(&self, pid: Pid) -> Result<Vec<u8>, ProcError> {
-        self.bytes(&self.path(pid, "cmdline"), CMDLINE_LENGTH)
+        bytes(&self.path(pid, "cmdline"), CMDLINE_LENGTH)
     }
 
     /// The leader's name, without the line's end.
     pub fn comm(&self, pid: Pid) -> Result<Vec<u8>, ProcError> {
-        let mut comm = self.bytes(&self.path(pid, "comm"), SMALL)?;
+        let mut comm = bytes(&self.path(pid, "comm"), SMALL)?;
         if comm.last() == Some(&b'\n') {
             comm.pop();
         }
@@ -133,12 +133,12 @@ impl Proc {
 
     /// Path of the program as the kernel shows it (` (deleted)` may follow). Kernel threads have none: gone.
     pub fn exe(&self, pid: Pid) -> Result<Vec<u8>, ProcError> {
-        self.link(&self.path(pid, "exe"))
+        link(&self.path(pid, "exe"))
     }
 
     /// Path of the process's cgroup in the v2 hierarchy; `None` if there is no such hierarchy.
     pub fn cgroup(&self, pid: Pid) -> Result<Option<Vec<u8>>, ProcError> {
-        Ok(cgroup::unified(&self.bytes(&self.path(pid, "cgroup"), SMALL)?).map(<[u8]>::to_vec))
+        Ok(cgroup::unified(&bytes(&self.path(pid, "cgroup"), SMALL)?).map(<[u8]>::to_vec))
     }
 
     /// Where the v2 hierarchy is mounted for the agent.
@@ -154,13 +154,13 @@ impl Proc {
             Whose::Agent => self.root.join("self/mountinfo"),
             Whose::Process(pid) => self.path(pid, "mountinfo"),
         };
-        Ok(mountinfo::parse(&read::whole_lines(self.bytes(&path, MOUNTINFO_LENGTH)?, MOUNTINFO_LENGTH)))
+        Ok(mountinfo::parse(&read::whole_lines(bytes(&path, MOUNTINFO_LENGTH)?, MOUNTINFO_LENGTH)))
     }
 
     /// Inode number of the process's mount namespace.
     pub fn mount_namespace(&self, pid: Pid) -> Result<u64, ProcError> {
         let path = self.path(pid, "ns/mnt");
-        let link = self.link(&path)?;
+        let link = link(&path)?;
         let inode = link.strip_prefix(b"mnt:[").and_then(|rest| rest.strip_suffix(b"]")).and_then(number);
         inode.ok_or(ProcError::Malformed { path })
     }
@@ -168,7 +168,7 @@ impl Proc {
     /// Random id of this boot, as text.
     pub fn boot_id(&self) -> Result<String, ProcError> {
         let path = self.root.join("sys/kernel/random/boot_id");
-        let text = String::from_utf8(self.bytes(&path, SMALL)?);
+        let text = String::from_utf8(bytes(&path, SMALL)?);
         text.map(|text| text.trim_end().to_owned()).map_err(|_utf8| ProcError::Malformed { path })
     }
 
@@ -176,20 +176,20 @@ impl Proc {
     pub fn is_alive(&self, process: ProcessId) -> bool {
         self.stat(process.pid).is_ok_and(|stat| same_process(process.start, stat.start_ticks))
     }
+}
 
-    fn parsed<T>(&self, path: PathBuf, parse: fn(&[u8]) -> Option<T>) -> Result<T, ProcError> {
-        parse(&self.bytes(&path, SMALL)?).ok_or(ProcError::Malformed { path })
-    }
+fn parsed<T>(path: PathBuf, parse: fn(&[u8]) -> Option<T>) -> Result<T, ProcError> {
+    parse(&bytes(&path, SMALL)?).ok_or(ProcError::Malformed { path })
+}
 
-    fn bytes(&self, path: &Path, cap: usize) -> Result<Vec<u8>, ProcError> {
-        read::capped(path, cap).map_err(|source| ProcError::Read { path: path.to_owned(), source })
-    }
+fn bytes(path: &Path, cap: usize) -> Result<Vec<u8>, ProcError> {
+    read::capped(path, cap).map_err(|source| ProcError::Read { path: path.to_owned(), source })
+}
 
-    fn link(&self, path: &Path) -> Result<Vec<u8>, ProcError> {
-        match std::fs::read_link(path) {
-            Ok(target) => Ok(target.into_os_string().into_vec()),
-            Err(source) => Err(ProcError::Read { path: path.to_owned(), source }),
-        }
+fn link(path: &Path) -> Result<Vec<u8>, ProcError> {
+    match std::fs::read_link(path) {
+        Ok(target) => Ok(target.into_os_string().into_vec()),
+        Err(source) => Err(ProcError::Read { path: path.to_owned(), source }),
     }
 }
 

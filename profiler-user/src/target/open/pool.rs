@@ -76,6 +76,7 @@ struct Job {
 enum State {
     Queued,
     Running,
+    Answered,
     Abandoned,
 }
 
@@ -197,8 +198,7 @@ fn finish(shared: &Shared, job: &Job, result: Result<Opened, OpenError>) -> bool
     let mut threads = lock(&shared.threads);
     let mut state = lock(&job.state);
     if *state == State::Running {
-        // Answered: from here on the caller cannot abandon it.
-        *state = State::Queued;
+        *state = State::Answered;
         // The channel has room for the one answer; the caller may have dropped its end.
         drop(job.answer.try_send(result));
         return true;

@@ -18,7 +18,7 @@ struct ByStat;
 impl KeyOf for ByStat {
     fn key_of(&self, file: BorrowedFd<'_>) -> Option<FileKey> {
         let stat = fstat(file).ok()?;
-        let time = u64::try_from(stat.st_ctime).ok()? << 32 | u64::try_from(stat.st_ctime_nsec).ok()?;
+        let time = u64::try_from(stat.st_ctime).ok()? << 32 | stat.st_ctime_nsec;
         Some(FileKey { ino: stat.st_ino, dev: device(stat.st_dev), generation: 0, ctime: time, inode: 0 })
     }
 }
