@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! Everything that needs the kernel's BPF and perf interfaces: loading the object, attaching its programs, rings, maps,
 //! BTF offsets, kallsyms. Verbs take and return plain data; nothing here knows a profile or HTTP.
 #![allow(unsafe_code, reason = "system calls that no library wraps; each block states why it is sound")]
@@ -24,3 +25,10 @@ pub use load::{Attached, LoadConfig, Parts, ProgramFacts, load};
 pub use rates::Rates;
 pub use ring::Ring;
 pub use table_maps::TableMaps;
+=======
+//! (kernel: to be filled)
+
+pub mod cpu_clock;
+pub mod landlock;
+pub mod readable;
+>>>>>>> work-d
