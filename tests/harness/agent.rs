@@ -141,7 +141,7 @@ fn joined(log: &Log) -> String {
 /// Keeps the log, and tells the address once it is said.
 fn follow(stderr: ChildStderr) -> (Log, Receiver<SocketAddr>) {
     let log = Log::default();
-    let (tell, addresses) = mpsc::channel();
+    let (tell, addresses) = mpsc::sync_channel(1);
     let ours = Arc::clone(&log);
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -149,7 +149,7 @@ fn follow(stderr: ChildStderr) -> (Log, Receiver<SocketAddr>) {
                 line.split_once(LISTENING).and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
             {
                 // The receiver is gone once it has the address.
-                let _gone = tell.send(address).is_err();
+                let _gone = tell.try_send(address).is_err();
             }
             ours.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }

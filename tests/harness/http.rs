@@ -74,17 +74,15 @@ pub fn send(
 ) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(LIMIT))?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    let mut head = vec![format!("{method} {path} HTTP/1.1"), "Connection: close".to_owned()];
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-        head += &format!("Host: {address}\r\n");
+        head.push(format!("Host: {address}"));
     }
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
+    head.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
     if !body.is_empty() || method == "POST" {
-        head += &format!("Content-Length: {}\r\n", body.len());
+        head.push(format!("Content-Length: {}", body.len()));
     }
-    stream.write_all(format!("{head}\r\n").as_bytes())?;
+    stream.write_all(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes())?;
     stream.write_all(body)?;
     Ok(stream)
 }

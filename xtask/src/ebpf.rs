@@ -173,8 +173,16 @@ fn parse_cost(line: &str) -> Option<(String, Cost)> {
     Some((name, Cost { verified, translated }))
 }
 
-/// `ebpf verify`: rebuilds from nothing and compares bytes if the tools are those of the manifest. Returns the fresh object.
-pub(crate) fn verify() -> Result<PathBuf> {
+/// An object that was just built from these sources.
+pub(crate) struct Verified {
+    /// Where it is.
+    pub(crate) object: PathBuf,
+    /// It equals the committed one.
+    pub(crate) same_bytes: bool,
+}
+
+/// `ebpf verify`: rebuilds from nothing and compares bytes; with the manifest's tools a difference is a failure.
+pub(crate) fn verify() -> Result<Verified> {
     let root = sh::root();
     let toolchain = Toolchain::find(&root)?;
     let manifest = Manifest::load(&root)?;
@@ -182,19 +190,18 @@ pub(crate) fn verify() -> Result<PathBuf> {
     if target_dir.exists() {
         fs::remove_dir_all(&target_dir).with_context(|| format!("cannot empty {}", target_dir.display()))?;
     }
-    let fresh = compile(&root, &toolchain, &target_dir, false)?;
-    let same = hash(&fs::read(&fresh)?) == manifest.object;
-    if toolchain.versions != manifest.tools {
-        println!(
-            "rebuilt with other tools than the committed object, so bytes are not compared\n  committed: {:?}\n  here:      {:?}",
-            manifest.tools, toolchain.versions
-        );
-    } else if same {
+    let object = compile(&root, &toolchain, &target_dir, false)?;
+    let bytes = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
+    let same_bytes = hash(&bytes) == manifest.object;
+    if same_bytes {
         println!("the committed object is byte for byte what these sources give");
+    } else if toolchain.versions == manifest.tools {
+        bail!("{} differs from the committed object, though the tools are the same", object.display());
     } else {
-        bail!("{} differs from the committed object, though the tools are the same", fresh.display());
+        let (there, here) = (&manifest.tools, &toolchain.versions);
+        println!("other tools give other bytes\n  committed: {there:?}\n  here:      {here:?}");
     }
-    Ok(fresh)
+    Ok(Verified { object, same_bytes })
 }
 
 #[cfg(test)]

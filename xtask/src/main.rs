@@ -1,9 +1,15 @@
 //! Project automation: a clap switch, one file a job.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks on its streams")]
 
+mod bench;
 mod ebpf;
 mod manifest;
+mod run;
+mod setup;
 mod sh;
+mod stage;
+mod test;
+mod tidy;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -18,9 +24,37 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Job {
+    /// Build the agent and start it (with sudo, if you are not root)
+    Run {
+        /// Flags of pprofd
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Install what is missing and pass all tests
+    Test {
+        /// Only what an ordinary user can run, with stable Rust alone
+        #[arg(long)]
+        unprivileged: bool,
+    },
+    /// Install what the tests use (Debian 12)
+    Setup {
+        /// The eBPF toolchain alone
+        #[arg(long)]
+        ebpf: bool,
+    },
     /// Build the BPF object, or prove the committed one
     #[command(subcommand)]
     Ebpf(Ebpf),
+    /// Check files and rooms against docs/architecture.md
+    Tidy,
+    /// Boot Debian's 6.1 kernel in QEMU and sample a program there
+    Vm,
+    /// Measure the agent beside `perf record -g`
+    Bench {
+        /// Length of each measurement
+        #[arg(long, default_value_t = 20)]
+        seconds: u32,
+    },
 }
 
 #[derive(Subcommand)]
@@ -37,10 +71,18 @@ enum Ebpf {
 
 fn main() -> Result<()> {
     match Cli::parse().job {
+        Job::Run { arguments } => run::run(&arguments),
+        Job::Test { unprivileged: true } => test::unprivileged(),
+        Job::Test { unprivileged: false } => test::all(),
+        Job::Setup { ebpf: true } => setup::ebpf(),
+        Job::Setup { ebpf: false } => setup::all(),
         Job::Ebpf(Ebpf::Build { features }) => ebpf::build(features.is_some()),
         Job::Ebpf(Ebpf::Verify) => {
-            println!("{}", ebpf::verify()?.display());
+            println!("{}", ebpf::verify()?.object.display());
             Ok(())
         }
+        Job::Tidy => tidy::check(&sh::root()),
+        Job::Vm => test::vm(),
+        Job::Bench { seconds } => bench::run(seconds),
     }
 }

@@ -56,7 +56,8 @@ pub(crate) fn is_root() -> bool {
     ask("id", &["-u"]).is_some_and(|id| id == "0")
 }
 
-fn shown(command: &Command) -> String {
+/// The command as one would type it.
+pub(crate) fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
