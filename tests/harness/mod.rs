@@ -1,6 +1,7 @@
 //! The harness; each file is one instrument.
 
 pub mod agent;
+pub mod chain;
 pub mod http;
 pub mod judge;
 pub mod message;
@@ -13,5 +14,6 @@ pub mod tools;
 pub mod wait;
 
 pub use agent::Agent;
+pub use chain::Chain;
 pub use profile::Profile;
 pub use target::Target;

@@ -32,20 +32,22 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// True if the function is anywhere in the stack.
+    /// True if the function is anywhere in the stack, by its name without parameters.
     pub fn has(&self, function: &str) -> bool {
-        self.stack.iter().any(|name| name == function)
+        self.stack.iter().any(|name| is_named(name, function))
     }
 
     /// True if the functions follow each other directly somewhere in the stack, given LEAF FIRST as one writes `a <- b <- c`.
     pub fn has_chain(&self, leaf_first: &[&str]) -> bool {
         let root_first: Vec<&str> = leaf_first.iter().rev().copied().collect();
-        self.stack.windows(root_first.len()).any(|part| part.iter().eq(root_first.iter()))
+        self.stack
+            .windows(root_first.len())
+            .any(|part| part.iter().zip(&root_first).all(|(name, wanted)| is_named(name, wanted)))
     }
 
     /// How often the function is in the stack.
     pub fn depth_of(&self, function: &str) -> usize {
-        self.stack.iter().filter(|name| *name == function).count()
+        self.stack.iter().filter(|name| is_named(name, function)).count()
     }
 
     /// A label's value, or an empty text.
@@ -131,9 +133,10 @@ impl Profile {
         self.count_of(complete) as f64 / (self.count() + self.lost()).max(1) as f64
     }
 
-    /// Samples that were lost, by the comment that says so (`... lost: N ...` or `... N lost ...`).
+    /// Samples that were lost, by the comment that has to say so: `N were lost (...)` or `none was lost`.
     pub fn lost(&self) -> i64 {
-        self.comments().iter().filter_map(|comment| number_beside(comment, "lost")).sum()
+        let said = self.comments().into_iter().find_map(lost_by);
+        said.unwrap_or_else(|| panic!("no comment says how many samples were lost: {:?}", self.comments()))
     }
 
     /// File name of the first mapping.
@@ -178,12 +181,18 @@ fn abridged(stack: &[String]) -> String {
     shown.collect::<Vec<_>>().join(" > ")
 }
 
-/// The number that stands directly after or before `word` in a comment.
-fn number_beside(comment: &str, word: &str) -> Option<i64> {
-    let words: Vec<&str> = comment.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).collect();
-    let at = words.iter().position(|part| *part == word)?;
-    let number = |index: usize| words.get(index).and_then(|part| part.parse().ok());
-    number(at + 1).or_else(|| at.checked_sub(1).and_then(number))
+/// What a comment says of lost samples, if it does.
+fn lost_by(comment: &str) -> Option<i64> {
+    if comment.contains("none was lost") {
+        return Some(0);
+    }
+    let (before, _) = comment.split_once(" were lost")?;
+    before.rsplit(' ').next()?.parse().ok()
+}
+
+/// True if a function's name is `name`, be it written with parameters or not.
+pub fn is_named(function: &str, name: &str) -> bool {
+    function.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('('))
 }
 
 /// Looks up locations by id.

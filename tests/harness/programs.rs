@@ -32,6 +32,11 @@ pub fn c(name: &str, more: &[&str]) -> PathBuf {
     compile("gcc", name, &[PLAIN, more].concat())
 }
 
+/// A C program with nothing but these flags.
+pub fn bare(name: &str, flags: &[&str]) -> PathBuf {
+    compile("gcc", name, &[&["-O2"], flags].concat())
+}
+
 /// A C++ program.
 pub fn cpp(name: &str, more: &[&str]) -> PathBuf {
     compile("g++", name, &[PLAIN, more].concat())
@@ -72,8 +77,9 @@ pub fn copy_to(program: &Path, path: &Path) {
 fn compile(compiler: &str, name: &str, flags: &[&str]) -> PathBuf {
     built(name, &[&[compiler], flags].concat(), |output, source| {
         let mut command = Command::new(compiler);
-        // The source before the flags: libraries count for what stands left of them.
-        command.arg(source).args(flags).arg("-o").arg(output);
+        // Libraries count for what stands left of them, all else for what stands right.
+        let (libraries, flags): (Vec<&str>, Vec<&str>) = flags.iter().partition(|flag| flag.starts_with("-l"));
+        command.args(flags).arg(source).args(libraries).arg("-o").arg(output);
         command
     })
 }

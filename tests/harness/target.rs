@@ -34,14 +34,20 @@ impl Target {
         Target::spawn(program, arguments, Stdio::piped())
     }
 
+    /// Starts a program that does not live on as what it started as (its leader exits, or it execs at once).
+    pub fn spawn_unchecked(program: &Path, arguments: &[&str]) -> Target {
+        let child = dying_with_us(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        Target { child: child.unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display())) }
+    }
+
     fn spawn(program: &Path, arguments: &[&str], output: Stdio) -> Target {
-        let program = program.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-        let child = dying_with_us(&program).args(arguments).stdin(Stdio::null()).stdout(output).spawn();
+        let file = program.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        let child = dying_with_us(program).args(arguments).stdin(Stdio::null()).stdout(output).spawn();
         let child = child.unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
         let mut target = Target { child };
         wait::until_true("the target to be executed", Duration::from_secs(10), || {
             // A short program may be gone already.
-            target.exe().is_none_or(|exe| exe == program) || target.ended().is_some()
+            target.exe().is_none_or(|exe| exe == file) || target.ended().is_some()
         });
         target
     }

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Runs in the guest: starts the agent and a burner, fetches a profile of it, prints that between two marks.
+[ -e /object ] && export PPROFD_EBPF_OBJECT=/object
 /pprofd --listen 127.0.0.1:7060 2> /tmp/log &
 agent=$!
 /burner &
