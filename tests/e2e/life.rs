@@ -100,7 +100,7 @@ fn a_hundred_short_processes_a_second_are_all_counted() {
     let (profile, truth) = std::thread::scope(|scope| {
         let request = scope.spawn(|| agent.host(14, HZ));
         wait::until_true("the host's window to be open", Duration::from_secs(5), || {
-            agent.metric("pprofd_http_requests_in_flight").is_none_or(|open| open >= 1.0)
+            agent.metric("pprofd_http_in_flight_requests").is_some_and(|open| open >= 1.0)
         });
         let driver = Target::start_piped(&churn, &["100", "5", "10"]);
         let parent = driver.pid().to_string();

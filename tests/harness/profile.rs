@@ -71,6 +71,16 @@ impl Profile {
         Profile { message, samples }
     }
 
+    /// Sum of the first column in the text of `go tool pprof -raw`: rows `  COUNT  NANOS: LOCATIONS`.
+    pub fn parse_raw_total(text: &str) -> f64 {
+        let rows = text
+            .lines()
+            .skip_while(|line| !line.starts_with("Samples:"))
+            .take_while(|line| !line.starts_with("Locations"));
+        let count = |line: &str| line.split_once(':')?.0.split_whitespace().next()?.parse::<f64>().ok();
+        rows.filter_map(count).sum()
+    }
+
     /// A string of the table.
     pub fn text(&self, index: i64) -> &str {
         usize::try_from(index).ok().and_then(|index| self.message.string_table.get(index)).map_or("", String::as_str)
