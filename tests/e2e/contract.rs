@@ -291,10 +291,10 @@ fn names_stay_when_the_client_has_another_file_at_that_path() {
 #[test]
 fn a_client_that_hangs_up_stops_its_request() {
     let fixture = Fixture::new();
-    let stream =
-        http::send(fixture.agent.address, "GET", &fixture.path("profile?seconds=60&hz=997"), &[], b"").unwrap();
     let open = || fixture.agent.metric("pprofd_http_in_flight_requests").unwrap_or_default();
-    let others = before;
+    let others = open();
+    let path = fixture.path("profile?seconds=60&hz=997");
+    let stream = http::send(fixture.agent.address, "GET", &path, &[], b"").unwrap();
     wait::until_true("the request to be in flight", Duration::from_secs(10), || open() > others);
     drop(stream);
     wait::until_true("the request to be given up", Duration::from_secs(10), || open() <= others);
