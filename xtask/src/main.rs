@@ -13,6 +13,7 @@ mod tidy;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// What is done for pprofd beside `cargo build`.
 #[derive(Parser)]
@@ -69,8 +70,18 @@ enum Ebpf {
     Verify,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().job {
+fn main() -> ExitCode {
+    match run(Cli::parse().job) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(job: Job) -> Result<()> {
+    match job {
         Job::Run { arguments } => run::run(&arguments),
         Job::Test { unprivileged: true } => test::unprivileged(),
         Job::Test { unprivileged: false } => test::all(),

@@ -64,7 +64,9 @@ impl Stages {
         let total: Duration = self.rows.iter().map(|row| row.took).sum();
         println!("{:36} {:>8.1}", "all", total.as_secs_f64());
         let failed: Vec<&str> = self.rows.iter().filter(|row| row.failure.is_some()).map(|row| row.name).collect();
-        println!("{} passed, {} failed", self.counts.passed, self.counts.failed);
+        if self.counts != Counts::default() {
+            println!("{} passed, {} failed", self.counts.passed, self.counts.failed);
+        }
         ensure!(failed.is_empty(), "failed stages: {}", failed.join(", "));
         Ok(())
     }
