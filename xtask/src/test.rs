@@ -42,7 +42,10 @@ fn ordinary(stages: &mut Stages) {
         sh::run(sh::cargo().args(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     });
     let mut tests = sh::cargo();
-    stages.test("unit and property tests", tests.args(["test", "--locked", "--workspace", "--exclude", "tests"]));
+    stages.test(
+        "unit and property tests",
+        tests.args(["test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "tests"]),
+    );
 }
 
 /// What the end-to-end tests must be told.
