@@ -21,3 +21,7 @@
 pub mod abi;
 pub mod reasons;
 pub mod unwind;
+
+/// The BPF object, built by `cargo xtask ebpf build`. Aligned, because it is parsed in place.
+#[cfg(not(target_arch = "bpf"))]
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../prebuilt/profiler.x86_64.bpf.o");

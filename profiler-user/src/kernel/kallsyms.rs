@@ -2,7 +2,7 @@
 
 use crate::event::{Frame, KernelPlaces, ModuleNumber};
 use profiler_ebpf::reasons::Reason;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 

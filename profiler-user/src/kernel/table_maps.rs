@@ -46,4 +46,9 @@ impl TableMaps {
     pub fn write_file(&mut self, key: &FileKey, value: &FileValue) -> Result<(), KernelError> {
         self.files.insert(key, value, 0).map_err(KernelError::map("write", "FILES"))
     }
+
+    /// Forgets a file: the next sample that meets it gives it a new number and announces it.
+    pub fn remove_file(&mut self, key: &FileKey) -> Result<(), KernelError> {
+        self.files.remove(key).map_err(KernelError::map("change", "FILES"))
+    }
 }

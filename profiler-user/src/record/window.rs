@@ -13,6 +13,16 @@ pub enum Selection {
     Processes(Vec<ProcessId>),
 }
 
+impl Selection {
+    /// True if it is about that process too.
+    pub fn holds(&self, process: ProcessId) -> bool {
+        match self {
+            Selection::Host => true,
+            Selection::Processes(processes) => processes.contains(&process),
+        }
+    }
+}
+
 /// A time span, half open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {

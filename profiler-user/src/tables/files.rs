@@ -3,6 +3,7 @@
 use crate::event::{FileNumber, FileSeen};
 use crate::worker::TrustDomain;
 use crate::worker::api::FileFacts;
+use profiler_ebpf::abi::event::FileKey;
 use profiler_ebpf::abi::maps::MAX_FILES;
 use profiler_ebpf::reasons::Reason;
 use std::collections::HashMap;
@@ -70,6 +71,11 @@ impl Files {
 
     pub(super) fn get_mut(&mut self, file: FileNumber) -> Option<&mut FileRecord> {
         self.records.get_mut(&file)
+    }
+
+    /// How often files with this key could not be opened, under any number.
+    pub(super) fn failures_of(&self, key: &FileKey) -> u32 {
+        self.records.values().filter(|record| record.seen.key == *key).map(|record| record.failures).sum()
     }
 
     pub(super) fn len(&self) -> usize {

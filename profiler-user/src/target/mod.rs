@@ -3,6 +3,7 @@
 //! Only this room names `/proc/PID`. What it reads there is written by targets: every read is capped, texts are bytes
 //! (not UTF-8), and what cannot be parsed is an error of that process alone.
 
+pub mod vdso;
 pub mod clock;
 pub mod cpu;
 pub mod descriptors;

@@ -3,6 +3,10 @@
 //! The words of the whole house are defined here too: [`Pid`], [`Tid`], [`ProcessId`], [`ImageId`], [`FileNumber`],
 //! [`FileOffset`], [`Frame`], [`MonoTime`].
 
+mod decode;
+
+pub use decode::decode;
+
 use profiler_ebpf::abi::event::{COMM_LENGTH, FileKey};
 use profiler_ebpf::abi::frame::{FILE_WORD, file_and_offset, file_word};
 use profiler_ebpf::reasons::Reason;
@@ -274,6 +278,9 @@ pub enum Event {
     Fork(ProcessFact),
     /// A process became another program; the path is what was given to execve.
     Exec(ProcessFact, Vec<u8>),
+    /// What an inventory of `/proc` found (at start-up, after a lost event), with the path of the executable. The image's
+    /// `start` may be rounded down to the 10 ms of `/proc/PID/stat`, and its `exec_id` is not binding: `/proc` has none.
+    Known(ProcessFact, Vec<u8>),
     /// The last thread of a process ended.
     Exit {
         /// Who.
@@ -305,4 +312,10 @@ pub enum DecodeError {
     /// Unknown status or class.
     #[error("unknown code {0}")]
     Code(u32),
+    /// More frames, components or bytes than the kernel side ever writes.
+    #[error("count {0} is over its bound")]
+    Count(u32),
+    /// A user frame word of a kind that the kernel side does not write.
+    #[error("unknown frame word {0:#x}")]
+    Word(u64),
 }

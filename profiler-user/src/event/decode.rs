@@ -1,0 +1,173 @@
+//! Bytes of one record -> [`Event`]. Pure: no logging, no state, one allocation a sample; records may lie unaligned.
+
+use super::{
+    Class, Comm, DecodeError, Event, FileNumber, FileOffset, FileSeen, FrameWord, ImageId, KernelPlaces, MappingSeen,
+    MonoTime, Pid, ProcessFact, ProcessId, Sample, Tid, UserIds,
+};
+use profiler_ebpf::abi::event as abi;
+use profiler_ebpf::abi::frame::FILE_WORD;
+use profiler_ebpf::reasons::Reason;
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+const WORD: usize = size_of::<u64>();
+/// User words without a file are plain addresses: bits 62..59 are zero. Kinds of the agent never come from the kernel side.
+const PLAIN_ADDRESS_END: u64 = 1 << 59;
+
+/// Decodes one record. `places` turns raw kernel addresses into module and offset, so that none goes further than here.
+pub fn decode(bytes: &[u8], places: &dyn KernelPlaces) -> Result<Event, DecodeError> {
+    let (kind, _) = head::<u32>(bytes)?;
+    match kind {
+        abi::KIND_SAMPLE => sample(bytes, places).map(Event::Sample),
+        abi::KIND_NEW_FILE => new_file(bytes).map(Event::File),
+        abi::KIND_FORK | abi::KIND_EXEC | abi::KIND_EXIT => process(bytes),
+        abi::KIND_MAPPING => mapping(bytes).map(Event::Mapping),
+        _ => Err(DecodeError::Kind(kind)),
+    }
+}
+
+/// A copy of the head (so alignment does not matter) and what follows it.
+fn head<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
+    T::read_from_prefix(bytes).map_err(|_too_short| DecodeError::Short(bytes.len()))
+}
+
+fn sample(bytes: &[u8], places: &dyn KernelPlaces) -> Result<Sample, DecodeError> {
+    let (head, tail) = head::<abi::SampleHeader>(bytes)?;
+    let (kernel, user) = frame_bytes(&head, tail)?;
+    let frames = frames(kernel, user, head.flags & abi::FLAG_KERNEL_MODE != 0, places)?;
+    Ok(Sample {
+        class: class(head.class)?,
+        status: Reason::from_code(head.status).ok_or(DecodeError::Code(head.status))?,
+        kernel_mode: head.flags & abi::FLAG_KERNEL_MODE != 0,
+        kernel_thread: head.flags & abi::FLAG_KERNEL_THREAD != 0,
+        cpu: head.cpu,
+        image: image(head.tgid, head.start_boottime, head.exec_id),
+        tid: Tid(head.tid),
+        time: MonoTime(head.time),
+        value: head.value,
+        late_ticks: head.late_ticks,
+        uids: UserIds { real: head.ruid, effective: head.euid, saved: head.suid },
+        thread: Comm(head.comm),
+        comm: Comm(head.leader_comm),
+        bad_pc: head.bad_pc,
+        frames,
+    })
+}
+
+fn class(code: u32) -> Result<Class, DecodeError> {
+    match code {
+        0 => Ok(Class::Cpu),
+        _ => Err(DecodeError::Code(code)),
+    }
+}
+
+fn image(tgid: u32, start: u64, exec_id: u32) -> ImageId {
+    ImageId { process: ProcessId { pid: Pid(tgid), start }, exec_id }
+}
+
+/// The bytes of the kernel addresses and those of the user words.
+fn frame_bytes<'a>(head: &abi::SampleHeader, tail: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), DecodeError> {
+    let kernel = bounded(head.kernel_frames, abi::MAX_KERNEL_FRAMES)? * WORD;
+    let user = bounded(head.user_frames, abi::MAX_USER_FRAMES)? * WORD;
+    let too_short = DecodeError::Short(size_of::<abi::SampleHeader>() + tail.len());
+    let (kernel, rest) = tail.split_at_checked(kernel).ok_or(too_short)?;
+    Ok((kernel, rest.get(..user).ok_or(too_short)?))
+}
+
+/// All frames, leaf first. Kernel addresses are return addresses but for the leaf of a kernel-mode sample.
+fn frames(
+    kernel: &[u8],
+    user: &[u8],
+    leaf_is_exact: bool,
+    places: &dyn KernelPlaces,
+) -> Result<Vec<FrameWord>, DecodeError> {
+    let mut frames = Vec::with_capacity((kernel.len() + user.len()) / WORD);
+    frames.extend(words(kernel).enumerate().map(|(i, address)| {
+        let back = u64::from(i > 0 || !leaf_is_exact);
+        FrameWord::from(places.place(address.wrapping_sub(back)))
+    }));
+    for word in words(user) {
+        if word & FILE_WORD == 0 && word >= PLAIN_ADDRESS_END {
+            return Err(DecodeError::Word(word));
+        }
+        frames.push(FrameWord(word));
+    }
+    Ok(frames)
+}
+
+fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.as_chunks::<WORD>().0.iter().map(|word| u64::from_ne_bytes(*word))
+}
+
+fn bounded(count: u32, most: usize) -> Result<usize, DecodeError> {
+    usize::try_from(count).ok().filter(|count| *count <= most).ok_or(DecodeError::Count(count))
+}
+
+fn new_file(bytes: &[u8]) -> Result<FileSeen, DecodeError> {
+    let (head, tail) = head::<abi::NewFile>(bytes)?;
+    let length = bounded(head.components, abi::MAX_COMPONENTS)? * abi::COMPONENT_LENGTH;
+    let components = tail.get(..length).ok_or(DecodeError::Short(bytes.len()))?;
+    Ok(FileSeen {
+        number: FileNumber(head.number),
+        key: head.key,
+        pid: Pid(head.tgid),
+        start: head.start,
+        end: head.end,
+        offset: FileOffset(head.offset),
+        path_dev: head.path_dev,
+        path: path(components),
+        sampled: head.source == 0,
+    })
+}
+
+/// Components leaf first -> a relative path. The root's own name (`/` or nothing) is left out.
+fn path(components: &[u8]) -> Vec<u8> {
+    let mut path = Vec::new();
+    for component in components.as_chunks::<{ abi::COMPONENT_LENGTH }>().0.iter().rev() {
+        let name = component.split(|byte| *byte == 0).next().unwrap_or_default();
+        if name.is_empty() || name == b"/" {
+            continue;
+        }
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+    }
+    path
+}
+
+fn process(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (head, tail) = head::<abi::ProcessRecord>(bytes)?;
+    let fact = ProcessFact {
+        image: image(head.tgid, head.start_boottime, head.exec_id),
+        parent: Pid(head.parent),
+        namespace_pid: Pid(head.namespace_tgid),
+        uids: UserIds { real: head.ruid, effective: head.euid, saved: head.suid },
+        time: MonoTime(head.time),
+        cgroup: head.cgroup,
+        comm: Comm(head.comm),
+    };
+    match head.kind {
+        abi::KIND_FORK => Ok(Event::Fork(fact)),
+        abi::KIND_EXIT => Ok(Event::Exit { fact, cpu_ns: head.cpu_ns, exit_code: head.exit_code }),
+        _ => {
+            let length = bounded(head.exe_length, abi::EXE_LENGTH)?;
+            let exe = tail.get(..length).ok_or(DecodeError::Short(bytes.len()))?;
+            Ok(Event::Exec(fact, exe.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()))
+        }
+    }
+}
+
+fn mapping(bytes: &[u8]) -> Result<MappingSeen, DecodeError> {
+    let (head, _) = head::<abi::MappingRecord>(bytes)?;
+    Ok(MappingSeen {
+        image: image(head.tgid, head.start_boottime, head.exec_id),
+        file: (head.file != 0).then_some(FileNumber(head.file)),
+        start: head.start,
+        end: head.end,
+        offset: FileOffset(head.offset),
+    })
+}
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;
