@@ -15,6 +15,7 @@
     clippy::cast_sign_loss,
     clippy::cast_lossless,
     clippy::inline_always,
+    clippy::verbose_bit_mask,
     reason = "address arithmetic of the walk is modular by design, and BPF needs every part inlined"
 )]
 

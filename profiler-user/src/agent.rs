@@ -32,6 +32,7 @@ use std::time::Duration;
 const WORKER_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Runs the agent until it is told to stop.
+#[expect(clippy::needless_pass_by_value, reason = "the agent owns its configuration for its whole life")]
 pub fn run(config: Config) -> Result<(), StartupError> {
     let report = doctor::check();
     doctor::require(&report)?;
@@ -108,9 +109,10 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
     };
     let counters = Arc::new(counters);
     pumps.start(events, control, processes, losses, &counters)?;
-    if let Err(reason) = sources::vdso_image(&proc).map_err(|_| "unreadable").and_then(|image| {
-        tables.vdso(image).map_err(profiler_ebpf::reasons::Reason::name)
-    }) {
+    if let Err(reason) = sources::vdso_image(&proc)
+        .map_err(|_gone| "unreadable")
+        .and_then(|image| tables.vdso(image).map_err(profiler_ebpf::reasons::Reason::name))
+    {
         tracing::warn!(reason, "the vDSO has no unwind table");
     }
     let sources = Arc::new(Sources { tables: tables.clone(), symbols, inventory, proc, clocks });

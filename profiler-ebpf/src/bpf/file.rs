@@ -4,7 +4,7 @@ use crate::bpf::kernel::{
     self, DENTRY_NAME, DENTRY_PARENT, DENTRY_SB, FILE_DENTRY, FILE_INODE, INODE_CTIME_NSEC, INODE_CTIME_SEC,
     INODE_GENERATION, INODE_NUMBER, INODE_SB, MM_VDSO, SB_DEV, SB_MAGIC, at, at32, read,
 };
-use crate::bpf::maps::{COUNT_ANNOUNCE_LOST, COUNT_NEW_FILE, CONTROL, FILES, LAST_FILE, NEW_FILE, STATE, add};
+use crate::bpf::maps::{CONTROL, COUNT_ANNOUNCE_LOST, COUNT_NEW_FILE, FILES, LAST_FILE, NEW_FILE, STATE, add};
 use crate::bpf::state::{MAPPING_ANY_STACK, MAPPING_FRAME_POINTER, MAPPING_STOP, MAPPING_TABLE, State};
 use crate::bpf::vma::COPY_BYTES;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_ringbuf_output};
@@ -173,7 +173,12 @@ pub(crate) extern "C" fn announce(class: u32) -> u32 {
     let length = size_of::<NewFile>() as u64 + mask::<31>(count as u64) * COMPONENT_LENGTH as u64;
     // SAFETY: the record is at least `length` bytes.
     let sent = unsafe {
-        bpf_ringbuf_output(&raw const CONTROL as *mut c_void, record as *mut _ as *mut c_void, length, BPF_RB_FORCE_WAKEUP)
+        bpf_ringbuf_output(
+            &raw const CONTROL as *mut c_void,
+            record as *mut _ as *mut c_void,
+            length,
+            BPF_RB_FORCE_WAKEUP,
+        )
     };
     (sent != 0) as u32
 }

@@ -93,4 +93,3 @@ fn prepare(state: &mut State, vma: *const u8) -> bool {
     state.source = 1;
     take(state) == 0
 }
-

@@ -18,7 +18,8 @@ pub(crate) const WINDOW_WORDS: usize = WINDOW_BYTES as usize / 8 + 2;
 
 /// Unwind rows and page entries, in chunks.
 #[btf_map]
-pub(crate) static POOL: ArrayOfMaps<Array<Chunk, { CHUNKS_PER_MAP as usize }>, { POOL_MAPS as usize }> = ArrayOfMaps::new();
+pub(crate) static POOL: ArrayOfMaps<Array<Chunk, { CHUNKS_PER_MAP as usize }>, { POOL_MAPS as usize }> =
+    ArrayOfMaps::new();
 /// Only there so that its BTF describes the pool's inner maps, which kernels 5.15 to 6.1 compare.
 #[btf_map]
 pub(crate) static POOL_INNER: Array<Chunk, 1> = Array::new();

@@ -6,18 +6,18 @@
 //! - searches are arithmetic without branches (`unwind::bits`);
 //! - no slice index that could panic: raw pointers with masks.
 
+mod file;
 mod inventory;
 mod kernel;
 mod key_of;
-mod maps;
 mod mapping;
+mod maps;
 mod process;
 mod rate;
 mod sample;
 mod state;
 mod steps;
 mod vma;
-mod file;
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]

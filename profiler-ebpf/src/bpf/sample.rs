@@ -241,7 +241,8 @@ fn kernel_mode(state: &mut State) -> u32 {
         return Reason::Compat32 as u32;
     }
     let system_call = s[15];
-    state.registers = [s[10], s[12], s[11], s[5], s[13], s[14], s[4], s[19], s[9], s[8], s[7], s[6], s[3], s[2], s[1], s[0]];
+    state.registers =
+        [s[10], s[12], s[11], s[5], s[13], s[14], s[4], s[19], s[9], s[8], s[7], s[6], s[3], s[2], s[1], s[0]];
     state.cursor = Cursor {
         pc: s[16],
         sp: s[19],

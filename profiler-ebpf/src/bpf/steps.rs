@@ -1,9 +1,7 @@
 //! Up to [`FRAMES_PER_CALL`] steps of the walk of `unwind::walk`, over the target's memory and the table maps.
 
-use crate::bpf::maps::{
-    COUNT_MEMO_MISS, DICTIONARY, MEMO, MEMO_SLOTS, OUTPUT, POOL, STATE, WINDOW, WINDOW_BYTES, add,
-};
 use crate::bpf::mapping::find;
+use crate::bpf::maps::{COUNT_MEMO_MISS, DICTIONARY, MEMO, MEMO_SLOTS, OUTPUT, POOL, STATE, WINDOW, WINDOW_BYTES, add};
 use crate::bpf::state::{MAPPING_ANY_STACK, MAPPING_STOP, MAPPING_TABLE, Mapping, State, WORDS};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use core::ffi::c_void;

@@ -3,9 +3,7 @@
 //! Nodes are freed by RCU and the programs that call this run with interrupts or migration off inside an RCU read
 //! section, so what is read was a node of this tree; a dead node's parent word points to itself.
 
-use crate::bpf::kernel::{
-    self, MM_TREE, VMA_END, VMA_FILE, VMA_FLAGS, VMA_MM, VMA_PGOFF, VMA_START, at, read,
-};
+use crate::bpf::kernel::{self, MM_TREE, VMA_END, VMA_FILE, VMA_FLAGS, VMA_MM, VMA_PGOFF, VMA_START, at, read};
 use crate::bpf::maps::{COUNT_WALK, STATE, add};
 use crate::bpf::state::State;
 use core::ptr::read_volatile;

@@ -11,7 +11,9 @@ pub fn mask<const M: i32>(x: u64) -> u64 {
     {
         let mut x = x;
         // SAFETY: one register-to-register instruction, no memory, no stack.
-        unsafe { core::arch::asm!("{0} &= {1}", inout(reg) x, const M, options(pure, nomem, nostack, preserves_flags)) };
+        unsafe {
+            core::arch::asm!("{0} &= {1}", inout(reg) x, const M, options(pure, nomem, nostack, preserves_flags))
+        };
         x
     }
     #[cfg(not(target_arch = "bpf"))]

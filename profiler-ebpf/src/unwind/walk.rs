@@ -129,7 +129,8 @@ fn by_rule<M: Memory>(cursor: &mut Cursor, rule: &Rule, memory: &mut M, frame: &
             if rule.rbp_kind == RBP_AT_CFA {
                 frame.bp_offset = rule.rbp_offset as i64;
             } else if rule.rbp_kind == RBP_AT_RBP {
-                frame.bp_offset = (cursor.bp.wrapping_add(rule.rbp_offset as i64 as u64) as i64).wrapping_sub(frame.cfa as i64);
+                frame.bp_offset =
+                    (cursor.bp.wrapping_add(rule.rbp_offset as i64 as u64) as i64).wrapping_sub(frame.cfa as i64);
             } else if rule.rbp_kind == RBP_UNDEFINED {
                 cursor.bp = LOST_FRAME_POINTER;
             }

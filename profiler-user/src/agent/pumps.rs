@@ -84,7 +84,9 @@ impl Pumps {
             }
             Err(error) => tracing::warn!(%error, "cannot list the mappings of all processes"),
         }
-        let exact = |pid: crate::event::Pid| starts.get(&pid.0).map(|(start, exec_id)| Exact { start: *start, exec_id: *exec_id });
+        let exact = |pid: crate::event::Pid| {
+            starts.get(&pid.0).map(|(start, exec_id)| Exact { start: *start, exec_id: *exec_id })
+        };
         match inventory(&self.proc, &exact) {
             Ok(found) => self.recorder.push(found.into_iter().map(|(fact, exe)| Event::Known(fact, exe)).collect()),
             Err(error) => tracing::warn!(%error, "cannot list the processes"),
@@ -141,7 +143,7 @@ impl Pumps {
             std::thread::park_timeout(BEAT);
             beat += 1;
             self.recorder.losses(losses.read(), clock::mono_now());
-            if beat % BEATS_PER_SECOND != 0 {
+            if !beat.is_multiple_of(BEATS_PER_SECOND) {
                 continue;
             }
             let now_lost = counters.read().get(PROCESS_LOST).copied().unwrap_or(0);
@@ -188,7 +190,11 @@ pub(super) fn metrics(
         let values = read.read();
         Reason::ALL.iter().map(|r| (*r, values.get(*r as usize).copied().unwrap_or(0))).filter(|r| r.1 > 0).collect()
     };
-    metrics.by_reason("kernel_outcomes", "Stacks and losses by reason, as the kernel side counts them", Box::new(by_reason));
+    metrics.by_reason(
+        "kernel_outcomes",
+        "Stacks and losses by reason, as the kernel side counts them",
+        Box::new(by_reason),
+    );
     let read = Arc::clone(counters);
     let samples = move || read.read().get(SAMPLES).copied().unwrap_or(0);
     metrics.counter("samples", "Samples taken", Box::new(samples));

@@ -28,7 +28,7 @@ impl Losses {
     pub fn read(&mut self) -> Vec<(LossKey, u64)> {
         let mut news = Vec::new();
         let mut present = Table::with_capacity(self.seen.len());
-        for entry in self.map.iter() {
+        for entry in &self.map {
             let Ok((key, total)) = entry else { continue };
             let before = self.seen.get(&key).copied().unwrap_or(0);
             // Evicted and begun anew, a total can be smaller than before: then all of it is new.

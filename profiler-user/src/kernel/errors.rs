@@ -6,7 +6,9 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// The kernel's type information lacks something.
-    #[error("the kernel's BTF has no {0}: this kernel is older than 6.1, or changed that structure; please report it with the output of `pprofd doctor`")]
+    #[error(
+        "the kernel's BTF has no {0}: this kernel is older than 6.1, or changed that structure; please report it with the output of `pprofd doctor`"
+    )]
     Btf(String),
     /// /sys/kernel/btf/vmlinux cannot be read.
     #[error("cannot read /sys/kernel/btf/vmlinux (kernel without CONFIG_DEBUG_INFO_BTF?)")]

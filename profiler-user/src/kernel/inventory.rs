@@ -91,9 +91,8 @@ impl Page {
     fn of(file: BorrowedFd<'_>) -> Option<Page> {
         use std::os::fd::AsRawFd;
         // SAFETY: a new private mapping at an address of the kernel's choice; it is not read through.
-        let at = unsafe {
-            libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0)
-        };
+        let at =
+            unsafe { libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0) };
         (at != libc::MAP_FAILED).then_some(Page(at))
     }
 }

@@ -58,11 +58,7 @@ impl KernelSymbols {
     pub fn of_this_kernel() -> io::Result<KernelSymbols> {
         let open = || std::fs::File::open("/proc/kallsyms");
         let table = Table::read(BufReader::new(open()?), &Table::default())?;
-        Ok(KernelSymbols {
-            table: RwLock::new(Arc::new(table)),
-            refreshed: RwLock::new(Instant::now()),
-            open,
-        })
+        Ok(KernelSymbols { table: RwLock::new(Arc::new(table)), refreshed: RwLock::new(Instant::now()), open })
     }
 
     /// True if addresses are shown.
@@ -187,8 +183,7 @@ impl Table {
         let index = self.by_start.partition_point(|i| module(i).is_some_and(|m| m.start <= address)).checked_sub(1)?;
         let number = *self.by_start.get(index)?;
         let module = module(&number)?;
-        (address < module.end)
-            .then(|| Frame::Kernel { module: ModuleNumber(number), offset: address - module.start })
+        (address < module.end).then(|| Frame::Kernel { module: ModuleNumber(number), offset: address - module.start })
     }
 }
 

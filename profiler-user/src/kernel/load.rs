@@ -119,8 +119,7 @@ pub fn load(config: &LoadConfig) -> Result<Parts, KernelError> {
     attach_tracepoints(&mut object)?;
     let timer = Timer::start(std::os::fd::AsFd::as_fd(&sampler), config.timer_period_ns)?;
     let rates = Rates::new(timer, rate, watched, start);
-    let attached =
-        Attached { _object: object, _tail_calls: tail_calls, programs: programs.fds, facts: programs.facts };
+    let attached = Attached { _object: object, _tail_calls: tail_calls, programs: programs.fds, facts: programs.facts };
     Ok(Parts { rates, tables, events, control, processes, inventory, counters, losses, attached })
 }
 

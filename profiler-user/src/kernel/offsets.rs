@@ -46,8 +46,16 @@ const MEMBERS: &[(&str, &str, &str)] = &[
 
 /// Members that the programs read out of a copy of this many bytes of a VMA or an inode (`COPY_BYTES` there).
 const COPIED: &[&str] = &[
-    "VMA_START", "VMA_END", "VMA_MM", "VMA_FLAGS", "VMA_PGOFF", "VMA_FILE", "INODE_NUMBER", "INODE_SB",
-    "INODE_CTIME_SEC", "INODE_CTIME_NSEC",
+    "VMA_START",
+    "VMA_END",
+    "VMA_MM",
+    "VMA_FLAGS",
+    "VMA_PGOFF",
+    "VMA_FILE",
+    "INODE_NUMBER",
+    "INODE_SB",
+    "INODE_CTIME_SEC",
+    "INODE_CTIME_NSEC",
 ];
 const COPY_BYTES: u32 = 192;
 /// `PIDTYPE_TGID` of enum `pid_type`: which pointer of `signal_struct.pids` is the process's.

@@ -72,9 +72,8 @@ fn open(cpu: u32, period_ns: u64) -> io::Result<OwnedFd> {
         ..Attributes::default()
     };
     // SAFETY: `attributes` is a valid perf_event_attr of its stated size; pid -1 and a CPU mean all processes on it.
-    let fd = unsafe {
-        libc::syscall(libc::SYS_perf_event_open, &raw const attributes, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC)
-    };
+    let fd =
+        unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attributes, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -59,16 +59,15 @@ impl Block {
             bytes += WHO_BYTES;
             next
         });
-        let stack = match self.stack_index.get(sample.frames.as_slice()) {
-            Some(index) => *index,
-            None => {
-                let index = u32::try_from(self.stacks.len()).unwrap_or(u32::MAX);
-                let stack: Arc<[FrameWord]> = sample.frames.as_slice().into();
-                bytes += STACK_BYTES + 8 * stack.len() as u64;
-                self.stacks.push(Arc::clone(&stack));
-                self.stack_index.insert(stack, index);
-                index
-            }
+        let stack = if let Some(index) = self.stack_index.get(sample.frames.as_slice()) {
+            *index
+        } else {
+            let index = u32::try_from(self.stacks.len()).unwrap_or(u32::MAX);
+            let stack: Arc<[FrameWord]> = sample.frames.as_slice().into();
+            bytes += STACK_BYTES + 8 * stack.len() as u64;
+            self.stacks.push(Arc::clone(&stack));
+            self.stack_index.insert(stack, index);
+            index
         };
         let at = u32::try_from(sample.time.0.saturating_sub(self.start)).unwrap_or(u32::MAX);
         let (status, late, value) = (sample.status, sample.late_ticks, sample.value);
@@ -143,10 +142,13 @@ fn rebuilt(start: u64, row: &Stored, who: &Who, stack: &Arc<[FrameWord]>) -> Sam
     }
 }
 
+/// What equal samples share.
+type Key = (Who, Arc<[FrameWord]>, Reason);
+
 /// Samples of a window, equal ones summed.
 #[derive(Default)]
 pub(super) struct Sum {
-    rows: HashMap<(Who, Arc<[FrameWord]>, Reason), (u64, u64)>,
+    rows: HashMap<Key, (u64, u64)>,
     periods: HashMap<u64, u64>,
     late: u64,
 }

@@ -141,6 +141,7 @@ impl Recorder {
     }
 
     /// The samples of a window. Blocks until the owner answers; sums on this thread.
+    #[expect(clippy::needless_pass_by_value, reason = "callers have no further use for it")]
     pub fn query(&self, selection: Selection, span: Span) -> Result<Window, RecordError> {
         let raw = self.ask(|reply| Command::Query(selection.clone(), span, reply))?;
         let mut sum = Sum::default();

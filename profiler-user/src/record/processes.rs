@@ -80,7 +80,8 @@ impl Processes {
     }
 
     fn exe_of(&self, pid: Pid) -> Option<String> {
-        let parent = self.known.values().filter(|p| p.id.pid == pid && p.exited.is_none()).max_by_key(|p| p.id.start)?;
+        let parent =
+            self.known.values().filter(|p| p.id.pid == pid && p.exited.is_none()).max_by_key(|p| p.id.start)?;
         parent.exe.clone()
     }
 

@@ -61,6 +61,7 @@ fn code(slot: usize) -> u16 {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 mod tests {
     use super::*;
     use profiler_ebpf::unwind::rule::{CODE_FRAME_POINTER, KIND_DEREF, KIND_FRAME_POINTER};

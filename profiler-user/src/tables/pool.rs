@@ -46,6 +46,7 @@ pub(super) enum PoolError {
     Inconsistent,
 }
 
+#[expect(clippy::large_stack_arrays, reason = "64 KiB, moved to the heap at once; builder threads have 2 MiB")]
 fn empty() -> Box<Chunk> {
     Box::new(Chunk([0; CHUNK_WORDS]))
 }
@@ -99,7 +100,7 @@ impl Pool {
         }
         let first_page = self.put_pages(&entries, &mut chunks)?;
         self.save_open(&mut chunks);
-        let shift = u32::try_from(table.first_page).map_err(|_| PoolError::Inconsistent)?;
+        let shift = u32::try_from(table.first_page).map_err(|_large| PoolError::Inconsistent)?;
         Ok(Placed { page_base: first_page.wrapping_sub(shift), chunks })
     }
 
@@ -114,8 +115,8 @@ impl Pool {
         let open = self.rows.as_mut().ok_or(PoolError::Full)?;
         let to = open.image.0.get_mut(open.used..open.used + words.len()).ok_or(PoolError::Inconsistent)?;
         to.copy_from_slice(words);
-        let at = u16::try_from(open.used).map_err(|_| PoolError::Inconsistent)?;
-        let count = u16::try_from(words.len()).map_err(|_| PoolError::Inconsistent)?;
+        let at = u16::try_from(open.used).map_err(|_large| PoolError::Inconsistent)?;
+        let count = u16::try_from(words.len()).map_err(|_large| PoolError::Inconsistent)?;
         open.used += words.len();
         Ok(PageEntry::new(open.number, at, count))
     }
@@ -164,6 +165,7 @@ fn halves(word: u64) -> [u32; 2] {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 mod tests {
     use super::*;
     use profiler_ebpf::unwind::rule::{CODE_FRAME_POINTER, CODE_STOP, FIXED, PAGE_BITS};
@@ -241,7 +243,7 @@ mod tests {
     #[test]
     fn codes_outside_the_rules_are_refused() {
         let mut bad = table(0, 1, 1);
-        bad.rows[0].1 = DICTIONARY | 77;
+        bad.rows[0].1 = DICTIONARY | 0x4d;
         assert_eq!(Pool::new(1 << 20).place(&bad, &mut Dictionary::new()).err(), Some(PoolError::Inconsistent));
         bad.rows[0].1 = CODE_FRAME_POINTER;
         bad.pages[0].1 = 2;

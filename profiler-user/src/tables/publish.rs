@@ -60,7 +60,8 @@ impl Publisher {
     }
 
     fn write(&mut self, number: FileNumber, key: &FileKey, table: &UnwindTable) -> Result<(), Reason> {
-        let mut value = FileValue { number: number.0, state: FILE_TABLE, page_base: 0, flags: u32::from(table.any_stack) };
+        let mut value =
+            FileValue { number: number.0, state: FILE_TABLE, page_base: 0, flags: u32::from(table.any_stack) };
         if table.pages.is_empty() {
             value.state = FILE_FRAME_POINTERS;
         } else {
@@ -74,7 +75,7 @@ impl Publisher {
                 Reason::TableBudget
             })?;
         }
-        self.maps.write_file(key, &value).map_err(|_| Reason::FileTableFull)?;
+        self.maps.write_file(key, &value).map_err(|_full| Reason::FileTableFull)?;
         self.counts.rows += table.rows.len() as u64;
         *(if table.has_unwind_info { &mut self.counts.tables } else { &mut self.counts.frame_pointer_files }) += 1;
         Ok(())

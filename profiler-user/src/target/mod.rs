@@ -3,7 +3,6 @@
 //! Only this room names `/proc/PID`. What it reads there is written by targets: every read is capped, texts are bytes
 //! (not UTF-8), and what cannot be parsed is an error of that process alone.
 
-pub mod vdso;
 pub mod clock;
 pub mod cpu;
 pub mod descriptors;
@@ -15,6 +14,7 @@ pub mod proc;
 pub mod select;
 #[cfg(test)]
 mod testing;
+pub mod vdso;
 
 pub use inventory::{Exact, inventory};
 pub use open::{KeyOf, OpenError, Opened, Opener};
