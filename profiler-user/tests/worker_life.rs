@@ -99,6 +99,9 @@ fn a_worker_that_overruns_its_deadline_is_replaced() {
     facts(&worker, DOMAIN, 1).unwrap();
     for pid in pids() {
         signal("-STOP", pid);
+        wait_until("the worker is stopped", || {
+            fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| s.contains(") T "))
+        });
     }
     assert!(matches!(facts(&worker, DOMAIN, 1), Err(WorkerError::TimedOut)));
     facts(&worker, DOMAIN, 1).unwrap();

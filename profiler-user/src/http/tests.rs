@@ -1,3 +1,5 @@
+//! Tests of `http`.
+
 use super::*;
 use crate::encode::pprof::check::{check_strict, decode};
 use crate::kind::fakes::{DEAD, World};

@@ -1,3 +1,5 @@
+//! Tests of `symbolize`.
+
 use super::fakes::{LIBC, PROGRAM, UNREADABLE, kernel, native, symbolizer};
 use super::*;
 use std::sync::atomic::Ordering;

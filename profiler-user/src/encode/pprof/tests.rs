@@ -1,3 +1,5 @@
+//! Tests of `encode/pprof`.
+
 use super::check::{check_strict, decode};
 use super::*;
 use crate::kind::cpu::{PERIOD_TYPE, SAMPLE_TYPES};

@@ -1,3 +1,5 @@
+//! Tests of `kind/comments`.
+
 use super::*;
 use crate::event::MonoTime;
 use crate::kind::subject::Known;

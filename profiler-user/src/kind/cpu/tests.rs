@@ -1,3 +1,5 @@
+//! Tests of `kind/cpu`.
+
 use super::*;
 use crate::kind::fakes::{DEAD, World};
 use crate::kind::profile::Label;

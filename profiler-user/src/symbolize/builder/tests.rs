@@ -1,3 +1,5 @@
+//! Tests of `symbolize/builder`.
+
 use super::*;
 use crate::event::Tid;
 use crate::symbolize::fakes::{LIBC, PROGRAM, UNREADABLE, kernel, mappings, native, row, symbolizer, usual_stack};

@@ -1,3 +1,5 @@
+//! Tests of `symbolize/layout`.
+
 use super::space::SYNTHETIC_BASE;
 use super::*;
 use crate::event::FileOffset;

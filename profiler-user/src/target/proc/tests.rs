@@ -1,3 +1,5 @@
+//! Tests of `target/proc`.
+
 use super::*;
 use crate::event::UserIds;
 use crate::target::testing::{Child, ProcRoot};
