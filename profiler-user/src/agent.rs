@@ -1,1 +1,163 @@
-//! (agent: to be filled)
+//! Builds the parts, owns the threads and the order of shutdown.
+
+mod pumps;
+mod sources;
+
+use crate::config::Config;
+use crate::doctor::{self, StartupError};
+use crate::event::Pid;
+use crate::http::{App, HttpConfig, router, serve};
+use crate::kernel::{self, Inventory, KernelSymbols, LoadConfig, Parts};
+use crate::kind::profiler::Profiler;
+use crate::record::{Recorder, RecorderConfig};
+use crate::symbolize::Symbolizer;
+use crate::tables::{Tables, TablesConfig};
+use crate::target::open::{KeyOf, Opener, OpenerConfig};
+use crate::target::{Proc, clock, limits};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{logging, rooms};
+use crate::watch::{Watch, WatchConfig};
+use crate::worker::{self, Worker, WorkerConfig};
+use anyhow::Context;
+use profiler_ebpf::abi::event::FileKey;
+use pumps::{Pumps, RingClocks};
+use sources::Sources;
+use std::net::TcpListener;
+use std::os::fd::BorrowedFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a worker may take over one question.
+const WORKER_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Runs the agent until it is told to stop.
+#[expect(clippy::needless_pass_by_value, reason = "the agent owns its configuration for its whole life")]
+pub fn run(config: Config) -> Result<(), StartupError> {
+    let report = doctor::check();
+    doctor::require(&report)?;
+    logging::init(config.log_json).map_err(|e| StartupError::Bug(e.into()))?;
+    for warning in report.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let listener = TcpListener::bind(config.listen).map_err(|e| StartupError::of_bind(config.listen, e))?;
+    limits::raise_open_files();
+    start(&config, listener).map_err(StartupError::Bug)
+}
+
+/// Runs a symbol worker.
+pub fn symbol_worker() -> ExitCode {
+    worker::server::run()
+}
+
+/// The kernel's own key of a file, asked through the inventory's program.
+struct KernelKey(Arc<Inventory>);
+
+impl KeyOf for KernelKey {
+    fn key_of(&self, file: BorrowedFd<'_>) -> Option<FileKey> {
+        self.0.key_of(file)
+    }
+}
+
+fn object(config: &Config) -> anyhow::Result<std::borrow::Cow<'static, [u8]>> {
+    #[cfg(debug_assertions)]
+    if let Some(path) = &config.ebpf_object {
+        return Ok(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?.into());
+    }
+    let _ = config;
+    Ok(profiler_ebpf::OBJECT.into())
+}
+
+fn load(config: &Config) -> anyhow::Result<Parts> {
+    let hz = u64::from(config.hz);
+    kernel::load(&LoadConfig {
+        object: object(config)?,
+        ring_bytes: u32::try_from(config.ring_memory).context("the ring is larger than 4 GiB")?,
+        timer_period_ns: 1_000_000_000 / hz.max(1),
+        base_period_ns: 1_000_000_000_u64.checked_div(hz).unwrap_or(0),
+        agent: (!config.profile_self).then(std::process::id),
+    })
+    .context("cannot start the kernel side")
+}
+
+fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
+    let proc = Proc::default();
+    let symbols = Arc::new(KernelSymbols::of_this_kernel().context("cannot read /proc/kallsyms")?);
+    let Parts { rates, tables, events, control, processes, inventory, counters, losses, attached } = load(config)?;
+    let inventory = Arc::new(inventory);
+    let worker = Worker::start(WorkerConfig {
+        executable: "/proc/self/exe".into(),
+        workers: config.workers,
+        memory: config.worker_memory,
+        deadline: WORKER_DEADLINE,
+    })?;
+    let key_of: Arc<dyn KeyOf> = Arc::new(KernelKey(Arc::clone(&inventory)));
+    let opener = Opener::start(proc.clone(), Arc::clone(&key_of), OpenerConfig::default())?;
+    let tables_config = TablesConfig { memory: config.tables_memory };
+    let tables = Tables::start(&tables_config, tables, opener, key_of, worker.clone())?;
+    let recorder = Recorder::start(RecorderConfig { memory: config.recorder_memory, now: clock::mono_now() });
+    let watch = Watch::start(WatchConfig { base_hz: config.hz }, Box::new(rates));
+    let clocks = Arc::new(RingClocks::default());
+
+    let pumps = Pumps {
+        recorder: recorder.clone(),
+        tables: tables.clone(),
+        symbols: Arc::clone(&symbols),
+        inventory: Arc::clone(&inventory),
+        proc: proc.clone(),
+        clocks: Arc::clone(&clocks),
+    };
+    let counters = Arc::new(counters);
+    pumps.start(events, control, processes, losses, &counters)?;
+    if let Err(reason) = sources::vdso_image(&proc)
+        .map_err(|_gone| "unreadable")
+        .and_then(|image| tables.vdso(image).map_err(profiler_ebpf::reasons::Reason::name))
+    {
+        tracing::warn!(reason, "the vDSO has no unwind table");
+    }
+    let sources = Arc::new(Sources { tables: tables.clone(), symbols, inventory, proc, clocks });
+    let budget = usize::try_from(config.names_memory).unwrap_or(usize::MAX);
+    let symbolizer = Symbolizer::new(sources.clone(), sources.clone(), budget);
+
+    let metrics = Arc::new(Metrics::new());
+    rooms::watch(&metrics, &watch);
+    rooms::symbolizer(&metrics, &symbolizer);
+    rooms::worker(&metrics, &worker);
+    pumps::metrics(&metrics, &counters, &recorder, &tables, attached);
+    let max_seconds = u32::try_from(config.max_window.as_secs()).unwrap_or(u32::MAX);
+    let profiler = Profiler::new(recorder, watch, sources, symbolizer, max_seconds);
+    let listen = listener.local_addr().context("cannot read the address that was bound")?;
+    let http = HttpConfig { listen, max_requests: config.max_requests };
+    let app = App::new(profiler, metrics, Arc::new(|| Ok(())), &http);
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the HTTP runtime")?;
+    tracing::info!("listening on http://{listen}");
+    tracing::info!("this address is open to every local user");
+    let served = runtime.block_on(serve(listener, router(app), stop_signal()));
+    tables.stop();
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    served.context("cannot serve HTTP")
+}
+
+/// Ends at SIGTERM or SIGINT.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+}
+
+/// The process as the kernel side identifies it, if it lives and maps code.
+fn exact(inventory: &Inventory, pid: Pid) -> Option<(u64, u32)> {
+    let mappings = inventory.of(pid).ok()?;
+    mappings.first().map(|m| (m.image.process.start, m.image.exec_id))
+}

@@ -1,1 +1,278 @@
-//! (cli: to be filled)
+//! The command line: flags and their environment variables, what each command does, and the exit codes.
+
+use crate::config::{Config, ConfigError, Settings, Size};
+use crate::doctor::{self, StartupError};
+use clap::builder::BoolishValueParser;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// How the program ends, after BSD's `sysexits.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Wrong usage or configuration.
+    Usage = 64,
+    /// The host lacks something.
+    Unavailable = 69,
+    /// A bug of ours.
+    Bug = 70,
+    /// A permission is missing.
+    NoPermission = 77,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Profiles every process of a Linux host with eBPF and serves the profiles as Go's pprof does.
+///
+/// Start it as root, then: go tool pprof http://127.0.0.1:7060/pid/PID/debug/pprof/profile?seconds=10
+#[derive(Debug, Parser)]
+#[command(name = "pprofd", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; without one: serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags of `serve`.
+    #[command(flatten)]
+    pub serve: Flags,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Sample and serve (the default).
+    Serve(Box<Flags>),
+    /// Say what this host allows, what it does not, and what to do about it.
+    Doctor,
+    /// A worker that reads what targets control; the agent starts it.
+    #[command(hide = true)]
+    SymbolWorker,
+}
+
+/// Flags of `serve`. All are optional, so that the configuration file can say what they do not.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Flags {
+    /// Address and port of HTTP; a loopback address [default: 127.0.0.1:7060]
+    #[arg(long, env = "PPROFD_LISTEN", value_name = "ADDR")]
+    listen: Option<String>,
+    /// Samples a second of every process, always; 0 to 999, 0 is off [default: 19]
+    #[arg(long, env = "PPROFD_HZ", value_name = "N")]
+    hz: Option<u64>,
+    /// Memory for recorded samples [default: 64MiB]
+    #[arg(long, env = "PPROFD_RECORDER_MEMORY", value_name = "SIZE")]
+    recorder_memory: Option<Size>,
+    /// Memory for unwind tables in the kernel [default: 128MiB]
+    #[arg(long, env = "PPROFD_TABLES_MEMORY", value_name = "SIZE")]
+    tables_memory: Option<Size>,
+    /// Memory for names of functions [default: 32MiB]
+    #[arg(long, env = "PPROFD_NAMES_MEMORY", value_name = "SIZE")]
+    names_memory: Option<Size>,
+    /// Longest window of a request, seconds [default: 300]
+    #[arg(long, env = "PPROFD_MAX_SECONDS", value_name = "N")]
+    max_seconds: Option<u64>,
+    /// Requests served at a time [default: 1024]
+    #[arg(long, env = "PPROFD_MAX_REQUESTS", value_name = "N")]
+    max_requests: Option<u64>,
+    /// Memory for samples on their way from the kernel; a power of two [default: 8MiB]
+    #[arg(long, env = "PPROFD_RING_MEMORY", value_name = "SIZE")]
+    ring_memory: Option<Size>,
+    /// Processes that read symbols; 1 to 4 [default: 2]
+    #[arg(long, env = "PPROFD_WORKERS", value_name = "N")]
+    workers: Option<u64>,
+    /// Address space of each of these processes [default: 1GiB]
+    #[arg(long, env = "PPROFD_WORKER_MEMORY", value_name = "SIZE")]
+    worker_memory: Option<Size>,
+    /// Sample pprofd like any other process
+    #[arg(long, env = "PPROFD_PROFILE_SELF", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    profile_self: Option<bool>,
+    /// Write logs as JSON
+    #[arg(long, env = "PPROFD_LOG_JSON", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    log_json: Option<bool>,
+    /// TOML file with these settings by the same names; a flag counts first, then the environment, then the file
+    #[arg(long, env = "PPROFD_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A freshly built BPF object (debug builds)
+    #[cfg(debug_assertions)]
+    #[arg(long, env = "PPROFD_EBPF_OBJECT", value_name = "FILE", hide = true)]
+    ebpf_object: Option<PathBuf>,
+}
+
+impl Flags {
+    /// The configuration by flags, environment and file, checked.
+    pub fn config(self) -> Result<Config, ConfigError> {
+        let file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+        self.settings().or(file).validate()
+    }
+
+    fn settings(self) -> Settings {
+        Settings {
+            listen: self.listen,
+            hz: self.hz,
+            recorder_memory: self.recorder_memory,
+            tables_memory: self.tables_memory,
+            names_memory: self.names_memory,
+            max_seconds: self.max_seconds,
+            max_requests: self.max_requests,
+            ring_memory: self.ring_memory,
+            workers: self.workers,
+            worker_memory: self.worker_memory,
+            profile_self: self.profile_self,
+            log_json: self.log_json,
+            #[cfg(debug_assertions)]
+            ebpf_object: self.ebpf_object,
+            #[cfg(not(debug_assertions))]
+            ebpf_object: None,
+        }
+    }
+}
+
+impl Cli {
+    /// The command with its complete help, as `--help` shows it.
+    pub fn documented() -> clap::Command {
+        Cli::command().after_help(budgets()).mut_subcommand("serve", |serve| serve.after_help(budgets()))
+    }
+
+    /// Reads a command line.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+        Cli::from_arg_matches(&Cli::documented().try_get_matches_from(arguments)?)
+    }
+}
+
+/// What the program may take at most.
+fn budgets() -> String {
+    let config = Config::default();
+    format!(
+        "Memory: the recorder, tables, names and ring budgets add up to {} by default; they bound the agent's resident \
+         and locked memory beside the program itself. Each of the {} symbol workers may map {} while it works.\n\
+         Exit codes: 0 done, 64 usage or configuration, 69 the host lacks something, 70 a bug, 77 no permission.",
+        config.memory_budget(),
+        config.workers,
+        Size(config.worker_memory)
+    )
+}
+
+/// The program: reads the command line, does it, says what went wrong on standard error.
+pub fn main() -> ExitCode {
+    // The panic hook has printed what happened.
+    std::panic::catch_unwind(|| run(std::env::args_os())).unwrap_or(Exit::Bug.into())
+}
+
+fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::read(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match cli.command {
+        None => serve(cli.serve),
+        Some(Command::Serve(flags)) => serve(*flags),
+        Some(Command::Doctor) => diagnose(),
+        Some(Command::SymbolWorker) => crate::agent::symbol_worker(),
+    }
+}
+
+fn serve(flags: Flags) -> ExitCode {
+    let done = flags.config().map_err(StartupError::from).and_then(crate::agent::run);
+    match done {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            let exit = error.exit();
+            complain(&format!("pprofd: {:#}", anyhow::Error::from(error)));
+            exit.into()
+        }
+    }
+}
+
+fn diagnose() -> ExitCode {
+    let report = doctor::check();
+    let mut output = std::io::stdout();
+    let colors = output.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // A reader that is gone (`| head`) is no error.
+    drop(output.write_all(report.table(colors).as_bytes()));
+    report.exit().into()
+}
+
+/// Help and version end well, everything else is wrong usage.
+fn usage(error: &clap::Error) -> ExitCode {
+    drop(error.print());
+    if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
+}
+
+fn complain(sentence: &str) {
+    drop(writeln!(std::io::stderr(), "{sentence}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::read(std::iter::once("pprofd").chain(arguments.iter().copied()).map(OsString::from))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::documented().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default_and_takes_the_same_flags() {
+        let flags = |arguments: &[&str]| match read(arguments).expect("valid") {
+            Cli { command: None, serve } => serve.config(),
+            Cli { command: Some(Command::Serve(serve)), .. } => serve.config(),
+            other => panic!("{other:?}"),
+        };
+        let config = flags(&["--hz", "7", "--log-json"]).expect("valid");
+        assert_eq!((config.hz, config.log_json), (7, true));
+        assert_eq!(flags(&["serve", "--hz=7", "--log-json=true"]).expect("valid"), config);
+        assert_eq!(flags(&[]).expect("valid"), Config::default());
+    }
+
+    #[test]
+    fn the_defaults_that_help_states_are_those_in_force() {
+        let help = Cli::documented().render_help().to_string();
+        let default = Config::default();
+        let size = |bytes| Size(bytes).to_string();
+        for (flag, value) in [
+            ("listen", default.listen.to_string()),
+            ("hz", default.hz.to_string()),
+            ("recorder-memory", size(default.recorder_memory)),
+            ("tables-memory", size(default.tables_memory)),
+            ("names-memory", size(default.names_memory)),
+            ("max-seconds", default.max_window.as_secs().to_string()),
+            ("max-requests", default.max_requests.to_string()),
+            ("ring-memory", size(default.ring_memory)),
+            ("workers", default.workers.to_string()),
+            ("worker-memory", size(default.worker_memory)),
+        ] {
+            let after = help.split_once(&format!("--{flag} <")).map_or("", |(_, after)| after);
+            let stated = after.split_once("[default: ").and_then(|(_, rest)| rest.split_once(']'));
+            assert_eq!(stated.map(|(stated, _)| stated), Some(value.as_str()), "--{flag}");
+        }
+    }
+
+    #[test]
+    fn every_flag_has_a_variable_of_its_name() {
+        for argument in Cli::documented().get_arguments().filter(|argument| argument.get_long() != Some("help")) {
+            let Some(long) = argument.get_long().filter(|long| *long != "version") else { continue };
+            let variable = format!("PPROFD_{}", long.to_uppercase().replace('-', "_"));
+            assert_eq!(argument.get_env(), Some(variable.as_ref()), "--{long}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_an_error() {
+        for arguments in [&["--nonsense"][..], &["--hz"], &["--hz", "many"], &["--ring-memory", "8MB"], &["fly"]] {
+            assert!(read(arguments).is_err_and(|error| error.use_stderr()), "{arguments:?}");
+        }
+    }
+}

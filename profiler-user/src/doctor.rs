@@ -1,1 +1,97 @@
-//! (doctor: to be filled)
+//! What this host allows, why not, and what to do. `pprofd doctor` prints the list; errors at start-up come from the
+//! same one.
+
+mod checks;
+mod facts;
+mod report;
+
+pub use report::{Check, Report, Verdict};
+
+use crate::cli::Exit;
+use crate::config::ConfigError;
+use std::io;
+use std::net::SocketAddr;
+
+/// Looks at this host.
+pub fn check() -> Report {
+    checks::judge(&facts::Facts::of_this_host())
+}
+
+/// What stops the agent on this host: exit code and text. `None` if it can run.
+pub fn startup_error(report: &Report) -> Option<(Exit, String)> {
+    let exit = report.exit();
+    (exit != Exit::Done).then(|| (exit, report.failures()))
+}
+
+/// Fails if the agent cannot run on this host.
+pub fn require(report: &Report) -> Result<(), StartupError> {
+    startup_error(report).map_or(Ok(()), |(exit, text)| Err(StartupError::Host { exit, text }))
+}
+
+/// Why the agent did not start, or had to stop. Says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartupError {
+    /// The configuration is not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The host lacks something, or permission is missing.
+    #[error("{text}")]
+    Host {
+        /// The code.
+        exit: Exit,
+        /// What is missing and what to do.
+        text: String,
+    },
+    /// The port is taken.
+    #[error("{0} is in use: another pprofd may be running; stop it or choose another port with --listen")]
+    PortInUse(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: choose another address with --listen")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Everything else: a bug, or a host that we do not understand yet.
+    #[error("pprofd could not do its work, which is a bug")]
+    Bug(#[source] anyhow::Error),
+}
+
+impl StartupError {
+    /// The error of a failed `bind`.
+    pub fn of_bind(address: SocketAddr, source: io::Error) -> StartupError {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => StartupError::PortInUse(address),
+            _ => StartupError::Listen { address, source },
+        }
+    }
+
+    /// Its exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            StartupError::Config(_) => Exit::Usage,
+            StartupError::Host { exit, .. } => *exit,
+            StartupError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Exit::NoPermission
+            }
+            StartupError::PortInUse(_) | StartupError::Listen { .. } => Exit::Unavailable,
+            StartupError::Bug(_) => Exit::Bug,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_says_what_to_do() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address = taken.local_addr().expect("address");
+        let error = StartupError::of_bind(address, std::net::TcpListener::bind(address).expect_err("taken"));
+        assert_eq!(error.exit(), Exit::Unavailable);
+        assert!(error.to_string().contains("--listen"), "{error}");
+    }
+}

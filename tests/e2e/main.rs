@@ -1,1 +1,28 @@
-//! End-to-end tests: the real agent against real programs. One module a subject.
+//! End-to-end tests: the real agent, real programs, and truth from somewhere else. Run as root with `--test-threads=1`
+//! (`cargo xtask test` does): each test has the host's CPUs and the kernel's BPF side for itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+// What came out of public reports about other profilers; one test a case.
+mod cases;
+// The HTTP contract, by Go's clients and by the byte.
+mod contract;
+// Forms of programs: how they were built, linked, and what runs in them.
+mod forms;
+// Go programs.
+mod go;
+// The whole host: labels, kernel threads, lists, metrics.
+mod host;
+// Other kernels, in an emulator.
+mod kernels;
+// Processes that begin, become something else, and end.
+mod life;
+// Whether the judges themselves are right: programs' clocks against perf and gdb, without the agent.
+mod oracles;
+// Profiles as input of the Go compiler.
+mod pgo;
+// A server under load.
+mod redis;
+// Start and end of the agent: errors, exit codes, what is left behind.
+mod startup;
+// Shares, CPU time and complete stacks against the program's own clock, perf and gdb.
+mod truth;

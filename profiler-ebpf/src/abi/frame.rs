@@ -15,6 +15,8 @@ pub const OFFSET_BITS: u32 = 40;
 pub const FILE_BITS: u32 = 23;
 /// Number of the vDSO, which has no file.
 pub const VDSO_FILE: u32 = (1 << FILE_BITS) - 1;
+/// Number that stands for every file that found no room in the kernel's table of files.
+pub const UNNUMBERED_FILE: u32 = VDSO_FILE - 1;
 /// Bit that marks a file word.
 pub const FILE_WORD: u64 = 1 << 63;
 

@@ -1,1 +1,29 @@
-//! (kernel: to be filled)
+//! Everything that needs the kernel's BPF and perf interfaces: loading the object, attaching its programs, rings, maps,
+//! BTF offsets, kallsyms. Verbs take and return plain data; nothing here knows a profile or HTTP.
+#![allow(unsafe_code, reason = "system calls that no library wraps; each block states why it is sound")]
+
+mod btf;
+mod counters;
+pub mod cpu_clock;
+mod errors;
+mod inventory;
+mod kallsyms;
+pub mod landlock;
+mod load;
+mod offsets;
+mod perf;
+mod pool;
+mod rates;
+pub mod readable;
+mod ring;
+mod syscall;
+mod table_maps;
+
+pub use counters::{Counters, Losses, ProgramCost};
+pub use errors::KernelError;
+pub use inventory::Inventory;
+pub use kallsyms::{KernelSymbols, Symbol};
+pub use load::{Attached, LoadConfig, Parts, ProgramFacts, load};
+pub use rates::Rates;
+pub use ring::Ring;
+pub use table_maps::TableMaps;

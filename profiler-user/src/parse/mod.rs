@@ -1,1 +1,60 @@
-//! (parse: to be filled)
+//! Bytes of a target's file -> facts. Pure: no file is opened here, nothing is believed, nothing panics. Runs only inside
+//! the symbol worker.
+//!
+//! | module | gives |
+//! | --- | --- |
+//! | [`source`] | positioned, capped reads |
+//! | [`elf`] | headers, sections, build ID, symbol table |
+//! | [`eh_frame`] | unwind rows by file offset |
+//! | [`dwarf`] | functions, lines, inlined calls |
+//! | [`demangle`] | names for people |
+//! | [`names`] | all of the above, for one address |
+
+pub mod demangle;
+pub mod dwarf;
+pub mod eh_frame;
+pub mod elf;
+pub mod names;
+pub mod source;
+pub mod symbols;
+
+/// Why a file could not be parsed. All of it is the file's fault or the file's size.
+#[derive(Debug, thiserror::Error)]
+pub enum ParseError {
+    /// The file ends before what its headers promise, or shrank.
+    #[error("cannot read {length} bytes at offset {offset}: the file ends before")]
+    Short {
+        /// Where.
+        offset: u64,
+        /// How much was wanted.
+        length: u64,
+    },
+    /// The read failed.
+    #[error("cannot read the file at offset {offset}")]
+    Read {
+        /// Where.
+        offset: u64,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Something is larger than is ever read.
+    #[error("{what} is {size} bytes, more than the {cap} that are read")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// Its size, bytes.
+        size: u64,
+        /// The cap, bytes.
+        cap: u64,
+    },
+    /// No ELF file of this machine's word size and byte order.
+    #[error("not a 64-bit little-endian ELF file")]
+    NotElf,
+    /// The file contradicts itself.
+    #[error("damaged file: {0}")]
+    Damaged(&'static str),
+    /// The DWARF sections could not be used.
+    #[error("damaged debug information")]
+    Dwarf(#[from] gimli::Error),
+}

@@ -1,1 +1,13 @@
-//! (tables: to be filled)
+//! Which unwind tables the kernel holds: files by number, building in the background, the budget. It parses nothing (the
+//! worker does) and opens nothing itself (`target/` does).
+
+mod builder;
+mod dictionary;
+mod files;
+mod pool;
+mod publish;
+mod queue;
+
+pub use builder::{Tables, TablesConfig};
+pub use files::{FileRecord, State};
+pub use publish::TableCounts;

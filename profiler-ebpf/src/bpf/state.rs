@@ -1,0 +1,107 @@
+//! Per-CPU state, one entry a class: a program of one class may interrupt one of another, never one of its own.
+
+use profiler_ebpf::abi::event::{COMPONENT_LENGTH, FileKey, NewFile, SampleHeader};
+use profiler_ebpf::abi::maps::FileValue;
+use profiler_ebpf::unwind::walk::Cursor;
+
+/// State slots.
+pub(crate) const CLASSES: u32 = 4;
+/// The CPU timer.
+pub(crate) const CLASS_CPU: u32 = 0;
+/// Inventory and `key_of`: run by the agent, one at a time.
+pub(crate) const CLASS_INVENTORY: u32 = 3;
+
+/// [`Mapping::kind`]: rules come from a table.
+pub(crate) const MAPPING_TABLE: u32 = 0;
+/// [`Mapping::kind`]: follow frame pointers.
+pub(crate) const MAPPING_FRAME_POINTER: u32 = 1;
+/// [`Mapping::kind`]: follow frame pointers, which may change stacks.
+pub(crate) const MAPPING_ANY_STACK: u32 = 2;
+/// [`Mapping::kind`] from here on: the walk stops; the reason's code is `kind - MAPPING_STOP`.
+pub(crate) const MAPPING_STOP: u32 = 0x100;
+
+/// One executable mapping.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Mapping {
+    pub(crate) start: u64,
+    pub(crate) length: u64,
+    /// Subtracted from an address gives the offset in the file.
+    pub(crate) bias: u64,
+    /// See [`FileValue::page_base`].
+    pub(crate) page_base: u32,
+    /// `MAPPING_*`.
+    pub(crate) kind: u32,
+    /// Number of the file, 0 for none.
+    pub(crate) file: u64,
+}
+
+/// A mapping and what must still be true for it to count.
+#[repr(C)]
+pub(crate) struct Cached {
+    pub(crate) mm: u64,
+    pub(crate) start_boottime: u64,
+    /// `mm_lock_seq` | exec id << 32.
+    pub(crate) sequence: u64,
+    pub(crate) epoch: u64,
+    pub(crate) mapping: Mapping,
+}
+
+/// Mappings that a sample keeps at hand, a power of two.
+pub(crate) const KEPT: usize = 4;
+
+/// State of a walk.
+#[repr(C)]
+pub(crate) struct State {
+    pub(crate) busy: u64,
+    pub(crate) cursor: Cursor,
+    /// User frames so far.
+    pub(crate) frames: u64,
+    /// Where user frames begin in [`Output::words`].
+    pub(crate) first: u64,
+    pub(crate) window_base: u64,
+    pub(crate) window_length: u64,
+    pub(crate) mm: u64,
+    pub(crate) start_boottime: u64,
+    pub(crate) sequence: u64,
+    pub(crate) epoch: u64,
+    pub(crate) tgid: u64,
+    /// Who asks: [`NewFile::source`].
+    pub(crate) source: u64,
+    /// VMA flag that the walk demands: 4 VM_EXEC, 1 VM_READ.
+    pub(crate) need: u64,
+    /// Address whose mapping is wanted.
+    pub(crate) wanted: u64,
+    pub(crate) mapping: Mapping,
+    /// Kernel address of the mapping's `struct file`, 0 for none.
+    pub(crate) file: u64,
+    pub(crate) kept: [Mapping; KEPT],
+    pub(crate) kept_count: u64,
+    pub(crate) key: FileKey,
+    pub(crate) value: FileValue,
+    /// General registers by DWARF number.
+    pub(crate) registers: [u64; 16],
+    /// pt_regs or a ucontext's registers.
+    pub(crate) scratch: [u64; 21],
+    /// A node of the maple tree.
+    pub(crate) node: [u64; 32],
+    /// A VMA or an inode: their members in use lie in the first 192 bytes.
+    pub(crate) copy: [u64; 24],
+}
+
+/// Words behind a sample's head: kernel addresses, then user frames; a power of two so that a mask bounds the index.
+pub(crate) const WORDS: usize = 2048;
+
+/// A sample under construction.
+#[repr(C)]
+pub(crate) struct Output {
+    pub(crate) head: SampleHeader,
+    pub(crate) words: [u64; WORDS],
+}
+
+/// An announcement under construction; room for the 32 components that a mask can reach.
+#[repr(C)]
+pub(crate) struct NewFileRecord {
+    pub(crate) head: NewFile,
+    pub(crate) components: [[u8; COMPONENT_LENGTH]; 32],
+}

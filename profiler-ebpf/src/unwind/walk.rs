@@ -1,0 +1,166 @@
+//! One step of a walk: from a frame's registers and the rule in force to the caller's registers.
+
+use super::rule::{
+    CODE_RBP_FRAME, DICTIONARY, KIND_DEREF, KIND_FRAME_POINTER, KIND_PLT, KIND_REGISTER, KIND_SIGNAL, KIND_STOP,
+    RA_IN_REGISTER, RBP_AT_CFA, RBP_AT_RBP, RBP_UNDEFINED, REGISTER_BP, REGISTER_SP, Rule,
+};
+use crate::reasons::Reason;
+
+/// Where the walk reads the target's stack.
+pub trait Memory {
+    /// The two words at `address` and `address + 8`; `None` if they cannot be read.
+    fn pair(&mut self, address: u64) -> Option<(u64, u64)>;
+
+    /// A general register by DWARF number (0..=15) of the sampled frame or, behind a signal frame, of the interrupted
+    /// one. Only asked while [`Cursor::all_registers`] holds.
+    fn register(&self, number: u8) -> u64;
+
+    /// Loads the interrupted registers from a signal frame's ucontext at `sp` and makes [`Memory::register`] answer for
+    /// them: (pc, sp, bp).
+    fn signal_frame(&mut self, sp: u64) -> Option<(u64, u64, u64)>;
+}
+
+/// Where the dictionary's rules come from.
+pub trait Rules {
+    /// Rule in slot `index` (below 32,768).
+    fn rule(&self, index: u32) -> Option<&Rule>;
+}
+
+/// Registers that a walk carries from frame to frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// Program counter.
+    pub pc: u64,
+    /// Stack pointer.
+    pub sp: u64,
+    /// Frame pointer, [`LOST_FRAME_POINTER`] if it is not known.
+    pub bp: u64,
+    /// 1 if `pc` is a return address: what is looked up is `pc` - 1.
+    pub is_return: u64,
+    /// 1 while all general registers are known: in the sampled frame and behind a signal frame.
+    pub all_registers: u64,
+    /// 1 once a step followed a frame pointer.
+    pub by_frame_pointer: u64,
+}
+
+/// Stands for an unknown frame pointer: misaligned and unreadable, so that no step can use it unnoticed.
+pub const LOST_FRAME_POINTER: u64 = 1;
+/// Farthest that a frame pointer may lead up the stack in one step.
+const MAX_FRAME: u64 = 1 << 20;
+
+/// What a step came to: 0 the walk goes on, else the code of a [`Reason`].
+pub type Outcome = u32;
+/// The walk goes on.
+pub const GO_ON: Outcome = 0;
+
+/// The outcome of a walk that reached the stack's root.
+#[inline(always)]
+pub fn root(cursor: &Cursor) -> Outcome {
+    if cursor.by_frame_pointer != 0 { Reason::CompleteByFramePointer as u32 } else { Reason::Complete as u32 }
+}
+
+/// CFA, where RBP is saved relative to it (0 = unchanged), and a return address that is not on the stack (0 = it is).
+struct Frame {
+    cfa: u64,
+    bp_offset: i64,
+    return_address: u64,
+}
+
+/// Makes `cursor` the caller's. `code` is the rule in force at the lookup address.
+#[inline(always)]
+pub fn step<M: Memory, R: Rules>(cursor: &mut Cursor, code: u32, memory: &mut M, rules: &R) -> Outcome {
+    let mut frame = Frame { cfa: 0, bp_offset: 0, return_address: 0 };
+    if code & DICTIONARY as u32 == 0 {
+        frame.cfa = cursor.sp.wrapping_add(((code & 0x1ff) as u64) << 3);
+        frame.bp_offset = -(((code >> 9) as i64) << 3);
+    } else if code == CODE_RBP_FRAME as u32 {
+        frame.cfa = cursor.bp.wrapping_add(16);
+        frame.bp_offset = -16;
+    } else {
+        let Some(rule) = rules.rule(code & !(DICTIONARY as u32)) else { return Reason::TableDamaged as u32 };
+        if rule.kind == KIND_SIGNAL {
+            let Some((pc, sp, bp)) = memory.signal_frame(cursor.sp) else { return Reason::UnreadableStack as u32 };
+            cursor.pc = pc;
+            cursor.sp = sp;
+            cursor.bp = bp;
+            cursor.is_return = 0;
+            cursor.all_registers = 1;
+            return GO_ON;
+        }
+        let outcome = by_rule(cursor, rule, memory, &mut frame);
+        if outcome != GO_ON {
+            return outcome;
+        }
+    }
+    let Some((below, on_stack)) = memory.pair(frame.cfa.wrapping_sub(16)) else {
+        return Reason::UnreadableStack as u32;
+    };
+    if frame.bp_offset == -16 {
+        cursor.bp = below;
+    } else if frame.bp_offset != 0 {
+        let Some((bp, _)) = memory.pair(frame.cfa.wrapping_add(frame.bp_offset as u64)) else {
+            return Reason::UnreadableStack as u32;
+        };
+        cursor.bp = bp;
+    }
+    cursor.pc = if frame.return_address != 0 { frame.return_address } else { on_stack };
+    cursor.sp = frame.cfa;
+    cursor.is_return = 1;
+    cursor.all_registers = 0;
+    GO_ON
+}
+
+/// Evaluates a dictionary rule into `frame`.
+#[inline(always)]
+fn by_rule<M: Memory>(cursor: &mut Cursor, rule: &Rule, memory: &mut M, frame: &mut Frame) -> Outcome {
+    match rule.kind {
+        KIND_REGISTER | KIND_DEREF => {
+            let base = match rule.cfa_register {
+                REGISTER_SP => cursor.sp,
+                REGISTER_BP => cursor.bp,
+                _ if cursor.all_registers != 0 => memory.register(rule.cfa_register & 15),
+                _ => return Reason::UnsupportedRule as u32,
+            };
+            frame.cfa = base.wrapping_add(rule.cfa_offset as i64 as u64);
+            if rule.kind == KIND_DEREF {
+                let Some((word, _)) = memory.pair(frame.cfa) else { return Reason::UnreadableStack as u32 };
+                frame.cfa = word.wrapping_add(rule.addend as i64 as u64);
+            }
+            if rule.rbp_kind == RBP_AT_CFA {
+                frame.bp_offset = rule.rbp_offset as i64;
+            } else if rule.rbp_kind == RBP_AT_RBP {
+                frame.bp_offset =
+                    (cursor.bp.wrapping_add(rule.rbp_offset as i64 as u64) as i64).wrapping_sub(frame.cfa as i64);
+            } else if rule.rbp_kind == RBP_UNDEFINED {
+                cursor.bp = LOST_FRAME_POINTER;
+            }
+            if rule.ra_kind == RA_IN_REGISTER {
+                if cursor.all_registers == 0 {
+                    return Reason::UnsupportedRule as u32;
+                }
+                frame.return_address = memory.register(rule.ra_register & 15);
+            }
+            GO_ON
+        }
+        KIND_PLT => {
+            let pushed = ((cursor.pc & 15) >= rule.threshold as u64) as u64;
+            frame.cfa = cursor.sp.wrapping_add(8).wrapping_add(pushed << 3);
+            GO_ON
+        }
+        KIND_FRAME_POINTER => {
+            cursor.by_frame_pointer = 1;
+            if cursor.bp == 0 {
+                return Reason::CompleteByFramePointer as u32;
+            }
+            let same_stack = cursor.bp >= cursor.sp && cursor.bp - cursor.sp <= MAX_FRAME;
+            if cursor.bp & 7 != 0 || (rule.threshold == 0 && !same_stack) {
+                return Reason::BadFramePointer as u32;
+            }
+            frame.cfa = cursor.bp.wrapping_add(16);
+            frame.bp_offset = -16;
+            GO_ON
+        }
+        KIND_STOP => root(cursor),
+        _ => Reason::UnsupportedRule as u32,
+    }
+}

@@ -1,0 +1,117 @@
+//! What the profile kinds ask, answered by the kernel side, the tables and the target's room.
+
+use super::pumps::{RingClocks, identity};
+use crate::event::{FileNumber, FileOffset, MappingSeen, ModuleNumber, MonoTime, Pid, ProcessId};
+use crate::kernel::{Inventory, KernelSymbols};
+use crate::symbolize::sources::{BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, Processes};
+use crate::tables::Tables;
+use crate::target::exit::PidFd;
+use crate::target::{Proc, clock, cpu, vdso};
+use crate::worker::api::Symbolized;
+use profiler_ebpf::reasons::Reason;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a query waits for the rings.
+const DRAIN_DEADLINE: Duration = Duration::from_millis(200);
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// The parts behind the border.
+pub(super) struct Sources {
+    pub(super) tables: Tables,
+    pub(super) symbols: Arc<KernelSymbols>,
+    pub(super) inventory: Arc<Inventory>,
+    pub(super) proc: Proc,
+    pub(super) clocks: Arc<RingClocks>,
+}
+
+impl Files for Sources {
+    fn info(&self, file: FileNumber) -> Option<FileInfo> {
+        self.tables.file(file).map(|record| FileInfo { path: record.path, facts: record.facts })
+    }
+
+    fn symbolize(&self, file: FileNumber, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, Reason> {
+        self.tables.symbolize(file, offsets)
+    }
+}
+
+impl KernelNames for Sources {
+    fn module(&self, module: ModuleNumber) -> Option<KernelModule> {
+        self.symbols.module(module).map(|(name, size)| KernelModule { name, size })
+    }
+
+    fn symbol(&self, module: ModuleNumber, offset: u64) -> Option<KernelSymbol> {
+        self.symbols.symbol(module, offset).map(|s| KernelSymbol { name: s.name, start: s.start })
+    }
+}
+
+impl Processes for Sources {
+    fn mappings(&self, process: ProcessId) -> Vec<MappingSeen> {
+        let mut found = self.inventory.of(process.pid).unwrap_or_default();
+        found.retain(|m| m.image.process == process);
+        found
+    }
+
+    fn prepare(&self, process: Option<ProcessId>, deadline: Duration) {
+        let end = Instant::now() + deadline;
+        let mappings = match process {
+            Some(process) => self.mappings(process),
+            None => return,
+        };
+        let mut files: Vec<FileNumber> = mappings.iter().filter_map(|m| m.file).collect();
+        files.sort_unstable();
+        files.dedup();
+        self.tables.prepare(&files, end.saturating_duration_since(Instant::now()));
+    }
+
+    fn alive(&self, pid: Pid) -> Option<ProcessId> {
+        identity(&self.inventory, &self.proc, pid)
+    }
+
+    fn cmdline(&self, pid: Pid) -> Option<Vec<u8>> {
+        self.proc.cmdline(pid).ok()
+    }
+
+    fn cpu_clock(&self, process: ProcessId) -> Option<u64> {
+        cpu::cpu_clock_of(&self.proc, process)
+    }
+
+    fn wait_exit(&self, process: ProcessId) -> BoxFuture<'static, ()> {
+        let pidfd = PidFd::of(&self.proc, process);
+        Box::pin(async move {
+            match pidfd {
+                Ok(Some(pidfd)) => {
+                    if let Err(error) = pidfd.exited().await {
+                        tracing::debug!(%error, "cannot wait for the exit of a process");
+                        std::future::pending::<()>().await;
+                    }
+                }
+                Ok(None) => {}
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+
+    fn now(&self) -> (MonoTime, i64) {
+        clock::now()
+    }
+
+    fn drained(&self, to: MonoTime) -> bool {
+        let end = Instant::now() + DRAIN_DEADLINE;
+        while self.clocks.drained() <= to {
+            if Instant::now() >= end {
+                return false;
+            }
+            std::thread::park_timeout(LOOK);
+        }
+        true
+    }
+}
+
+/// The kernel's vDSO image as a file.
+pub(super) fn vdso_image(proc: &Proc) -> io::Result<OwnedFd> {
+    vdso::image(proc)
+}

@@ -1,0 +1,215 @@
+//! The pprof trees: `/debug/pprof/` of the host and `/pid/PID/debug/pprof/` of each process. The order of checks is Go's:
+//! method, name, parameters; then the process.
+
+use super::App;
+use super::caller::Caller;
+use super::error::{ApiError, method_not_allowed, text};
+use super::{MAX_BODY, html, lists, query};
+use crate::encode::EncodeProfile;
+use crate::encode::pprof::Pprof;
+use crate::kind::parameters::Parameters;
+use crate::kind::subject::{self, Asked, Subject};
+use crate::kind::{Answer, Kind, KindError, cmdline, cpu, symbol};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderValue, Method, Response, StatusCode};
+use axum::response::IntoResponse;
+use std::time::Duration;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+const TREE: &str = "/debug/pprof/";
+/// How long a client may take to send a body.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// The tree without its slash. The way is relative, so that it holds behind a proxy with a prefix.
+pub(super) async fn redirect(method: Method, request: Request) -> Response<Body> {
+    if !matches!(method, Method::GET | Method::HEAD) {
+        return method_not_allowed("GET, HEAD");
+    }
+    redirect_to("../debug/pprof/", request.uri().query())
+}
+
+/// The host's tree; `?pid=N` makes it the process's.
+pub(super) async fn host(State(app): State<App>, caller: Caller, request: Request) -> Response<Body> {
+    answer(app, caller, None, request).await
+}
+
+/// A process's tree.
+pub(super) async fn process(State(app): State<App>, caller: Caller, request: Request) -> Response<Body> {
+    let raw = request.uri().path().split('/').nth(2).unwrap_or_default();
+    let pid = query::decode(raw, false).unwrap_or_default();
+    answer(app, caller, Some(pid), request).await
+}
+
+async fn answer(app: App, caller: Caller, pid: Option<String>, request: Request) -> Response<Body> {
+    let head = request.method() == Method::HEAD;
+    let response = tree(app, caller, pid, request).await.unwrap_or_else(IntoResponse::into_response);
+    if head { without_body(response) } else { response }
+}
+
+/// What a request asks for.
+struct Asking {
+    app: App,
+    caller: Caller,
+    /// The process in the path.
+    pid: Option<String>,
+    parameters: Parameters,
+}
+
+async fn tree(app: App, caller: Caller, pid: Option<String>, request: Request) -> Result<Response<Body>, ApiError> {
+    let path = request.uri().path();
+    let raw = path.split_once(TREE).map_or("", |(_, name)| name);
+    let name = query::decode(raw, false).ok_or_else(ApiError::unknown_profile)?;
+    let may_post = name == "symbol";
+    match *request.method() {
+        Method::GET | Method::HEAD => {}
+        Method::POST if may_post => {}
+        _ => return Ok(method_not_allowed(if may_post { "GET, HEAD, POST" } else { "GET, HEAD" })),
+    }
+    if let Some(clean) = cleaned(path) {
+        return Ok(redirect_to(&clean, request.uri().query()));
+    }
+    let parameters = query::parse(request.uri().query().unwrap_or(""));
+    let asking = Asking { app, caller, pid, parameters };
+    if name.is_empty() {
+        return index(asking).await;
+    }
+    let kind = Kind::find(&name).ok_or_else(ApiError::unknown_profile)?;
+    match kind.answer {
+        Answer::Cpu => profile(asking).await,
+        Answer::Cmdline => command_line(asking).await,
+        Answer::Symbol => names(asking, request).await,
+        Answer::NoProfile => {
+            asking.parameters.check_named()?;
+            Err(not_yet(asking, kind).await)
+        }
+        Answer::NoTrace => Err(not_yet(asking, kind).await),
+    }
+}
+
+async fn index(asking: Asking) -> Result<Response<Body>, ApiError> {
+    let pid = asking.parameters.given("pid").filter(|_| asking.pid.is_none()).map(ToOwned::to_owned);
+    let query = pid.map(|pid| format!("pid={pid}")).unwrap_or_default();
+    let whose = match asking.subject().await? {
+        Subject::Host => {
+            "Profiles of the whole host. Profiles of one process are below /pid/PID/debug/pprof/.".to_owned()
+        }
+        Subject::Process(known) if known.alive => format!("Profiles of process {}.", known.id.pid),
+        Subject::Process(known) => {
+            format!("Profiles of process {}, which has exited: add ago=SECONDS to profile.", known.id.pid)
+        }
+    };
+    Ok(lists::page(html::index(&whose, &query)))
+}
+
+async fn profile(asking: Asking) -> Result<Response<Body>, ApiError> {
+    let request = cpu::Request::parse(&asking.parameters, asking.app.profiler.max_seconds)?;
+    let subject = asking.subject().await?;
+    let profile = cpu::collect(&asking.app.profiler, subject, request).await?;
+    let bytes = spawn_blocking(move || Pprof.encode(&profile)).await.map_err(KindError::Task)?;
+    let mut response = Response::new(Body::from(bytes));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Pprof.content_type()));
+    let disposition = HeaderValue::from_static("attachment; filename=\"profile\"");
+    response.headers_mut().insert(CONTENT_DISPOSITION, disposition);
+    Ok(response)
+}
+
+async fn command_line(asking: Asking) -> Result<Response<Body>, ApiError> {
+    let subject = asking.subject().await?;
+    let profiler = asking.app.profiler;
+    let arguments = spawn_blocking(move || cmdline::collect(&profiler, &subject)).await.map_err(KindError::Task)??;
+    Ok(text(StatusCode::OK, arguments))
+}
+
+async fn names(asking: Asking, request: Request) -> Result<Response<Body>, ApiError> {
+    let subject = asking.subject().await?;
+    let question = match *request.method() {
+        Method::POST => posted(request).await?,
+        _ => Bytes::copy_from_slice(request.uri().query().unwrap_or("").as_bytes()),
+    };
+    let profiler = asking.app.profiler;
+    let answer = spawn_blocking(move || symbol::collect(&profiler, &subject, &question)).await;
+    Ok(text(StatusCode::OK, answer.map_err(KindError::Task)?))
+}
+
+/// The body of a request, which may neither be long nor take long.
+async fn posted(request: Request) -> Result<Bytes, ApiError> {
+    match timeout(BODY_TIME, to_bytes(request.into_body(), MAX_BODY)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) => {
+            let text = "The list of addresses could not be read, or is longer than 1 MiB";
+            Err(ApiError::caused(StatusCode::PAYLOAD_TOO_LARGE, text, error))
+        }
+        Err(late) => {
+            let text = "The list of addresses did not come in time";
+            Err(ApiError::caused(StatusCode::REQUEST_TIMEOUT, text, late))
+        }
+    }
+}
+
+/// The answer of a kind that this version does not have, if the process is there.
+async fn not_yet(asking: Asking, kind: &Kind) -> ApiError {
+    if let Err(error) = asking.subject().await {
+        return error;
+    }
+    let text = format!("This version of pprofd has no {} profile yet ({})", kind.name, kind.description);
+    KindError::NotImplemented(text).into()
+}
+
+impl Asking {
+    /// Whom the request is about.
+    async fn subject(&self) -> Result<Subject, ApiError> {
+        let Some(pid) = self.pid.as_deref().or_else(|| self.parameters.given("pid")) else {
+            return Ok(Subject::Host);
+        };
+        let (asked, profiler) = (Asked::parse(pid)?, self.app.profiler.clone());
+        let known = spawn_blocking(move || subject::find(&profiler, asked)).await.map_err(KindError::Task)??;
+        if !self.caller.sees(known.id) {
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "You may not see this process"));
+        }
+        Ok(Subject::Process(known))
+    }
+}
+
+/// The path without empty, `.` and `..` segments, if it has some.
+fn cleaned(path: &str) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let mut clean = format!("/{}", parts.join("/"));
+    if path.ends_with('/') && clean != "/" {
+        clean.push('/');
+    }
+    (clean != path).then_some(clean)
+}
+
+fn redirect_to(path: &str, query: Option<&str>) -> Response<Body> {
+    let location = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    match HeaderValue::try_from(location) {
+        Ok(location) => {
+            response.headers_mut().insert(LOCATION, location);
+            response
+        }
+        Err(_) => ApiError::new(StatusCode::BAD_REQUEST, "The address is malformed").into_response(),
+    }
+}
+
+/// The answer to HEAD: as to GET, with its length and without its bytes.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(head, Body::empty())
+}

@@ -1,0 +1,65 @@
+//! What can go wrong between the agent and the kernel.
+
+use std::io;
+
+/// An error of `kernel/`.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The kernel's type information lacks something.
+    #[error(
+        "the kernel's BTF has no {0}: this kernel is older than 6.1, or changed that structure; please report it with the output of `pprofd doctor`"
+    )]
+    Btf(String),
+    /// /sys/kernel/btf/vmlinux cannot be read.
+    #[error("cannot read /sys/kernel/btf/vmlinux (kernel without CONFIG_DEBUG_INFO_BTF?)")]
+    BtfFile(#[source] io::Error),
+    /// The object was refused.
+    #[error("cannot load the BPF object")]
+    Load(#[source] Box<aya::EbpfError>),
+    /// A program was refused.
+    #[error("the kernel refused the BPF program `{program}`")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// Why.
+        #[source]
+        source: Box<aya::programs::ProgramError>,
+    },
+    /// A map operation failed.
+    #[error("cannot {action} the BPF map `{map}`")]
+    Map {
+        /// What was tried.
+        action: &'static str,
+        /// Its name.
+        map: &'static str,
+        /// Why.
+        #[source]
+        source: Box<aya::maps::MapError>,
+    },
+    /// The object lacks a map or program that this version needs.
+    #[error("the BPF object has no `{0}`: it does not belong to this version")]
+    Missing(&'static str),
+    /// A system call failed.
+    #[error("cannot {action}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl KernelError {
+    pub(super) fn map(action: &'static str, map: &'static str) -> impl FnOnce(aya::maps::MapError) -> KernelError {
+        move |source| KernelError::Map { action, map, source: Box::new(source) }
+    }
+
+    pub(super) fn program(program: &'static str) -> impl FnOnce(aya::programs::ProgramError) -> KernelError {
+        move |source| KernelError::Program { program, source: Box::new(source) }
+    }
+
+    pub(super) fn system(action: &'static str) -> impl FnOnce(io::Error) -> KernelError {
+        move |source| KernelError::System { action, source }
+    }
+}

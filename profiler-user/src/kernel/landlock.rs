@@ -1,0 +1,15 @@
+//! Which Landlock the kernel has. The worker's sandbox uses it; here it is only asked for.
+#![allow(unsafe_code, reason = "landlock_create_ruleset has no safe wrapper in rustix")]
+
+use std::ptr;
+
+/// `LANDLOCK_CREATE_RULESET_VERSION`.
+const VERSION: libc::c_uint = 1;
+
+/// ABI version of Landlock; `None` if the kernel has none or has it switched off.
+pub fn landlock_abi() -> Option<u32> {
+    let nothing: *const libc::c_void = ptr::null();
+    // SAFETY: with this flag the call takes a null pointer and size 0 and reads no memory.
+    let abi = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0_usize, VERSION) };
+    u32::try_from(abi).ok().filter(|abi| *abi > 0)
+}

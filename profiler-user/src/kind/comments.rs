@@ -1,0 +1,168 @@
+//! What a CPU profile says about itself, in sentences: what was measured, never what was configured. The numbers come
+//! from the window and the scheduler's account of CPU time.
+
+use super::subject::Subject;
+use crate::record::window::{Span, Window};
+use profiler_ebpf::reasons::Reason;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Everything that the sentences are made of.
+pub(super) struct Account<'a> {
+    pub(super) subject: &'a Subject,
+    pub(super) asked: Span,
+    /// The window ended that many seconds before it was asked for.
+    pub(super) ago: Option<u32>,
+    /// The rate that the request asked for.
+    pub(super) hz: u32,
+    pub(super) covered: Span,
+    /// CPU time by the scheduler's own account.
+    pub(super) cpu_ns: Option<u64>,
+    /// The process exited within the window.
+    pub(super) exited: bool,
+    /// All that the kernel had until the window's end was read.
+    pub(super) drained: bool,
+    pub(super) window: &'a Window,
+}
+
+impl Account<'_> {
+    /// Records, and the CPU time that they stand for.
+    fn got(&self) -> (u64, u64) {
+        self.window.rows.iter().fold((0, 0), |(count, value), row| (count + row.count, value + row.value))
+    }
+
+    /// CPU time per record, ns.
+    pub(super) fn period(&self) -> u64 {
+        match self.got() {
+            (0, _) => SECOND / u64::from(self.hz.max(1)),
+            (count, value) => ((value + count / 2) / count).max(1),
+        }
+    }
+}
+
+/// One sentence a comment.
+pub(super) fn sentences(account: &Account<'_>) -> Vec<String> {
+    let mut list = vec![source(account), window(account), amount(account)];
+    list.extend(completeness(account));
+    list.extend(rates(account));
+    list.extend(turns(account));
+    list
+}
+
+fn source(account: &Account<'_>) -> String {
+    let subject = match account.subject {
+        Subject::Host => "the whole host".to_owned(),
+        Subject::Process(known) => format!("process {}", known.id.pid),
+    };
+    let rate = account.window.periods.iter().map(|(period, _)| hz(*period)).collect::<BTreeSet<_>>();
+    let rate = rate.into_iter().collect::<Vec<_>>().join(" and ");
+    let rate = if rate.is_empty() { format!("{} Hz", account.hz) } else { rate };
+    format!("pprofd: CPU time of {subject}, by a timer on each CPU at {rate}; stacks were walked in the kernel.")
+}
+
+fn hz(period: u64) -> String {
+    match period {
+        0 => "an unknown rate".to_owned(),
+        period => format!("{} Hz", (SECOND + period / 2) / period),
+    }
+}
+
+fn window(account: &Account<'_>) -> String {
+    let length = |span: Span| seconds(span.to.0.saturating_sub(span.from.0));
+    let ended = account.ago.map(|ago| format!(" that ended {ago} s before it was asked for")).unwrap_or_default();
+    format!("Window asked for: {}{ended}; covered: {}.", length(account.asked), length(account.covered))
+}
+
+fn amount(account: &Account<'_>) -> String {
+    let (got, _) = account.got();
+    let lost: u64 = account.window.losses.iter().map(|(_, count)| count).sum();
+    let reasons = by_reason(account.window.losses.iter().copied(), None);
+    let lost = if lost == 0 { "none was lost".to_owned() } else { format!("{lost} were lost ({reasons})") };
+    match (account.cpu_ns, got) {
+        (Some(cpu), 0) => format!(
+            "No sample: the scheduler accounts {} of CPU time in the window, about {} samples; {lost}.",
+            seconds(cpu),
+            cpu / account.period()
+        ),
+        (None, 0) => format!("No sample; how much CPU time was used in the window is not known; {lost}."),
+        (Some(cpu), got) => {
+            let expected = (cpu + account.period() / 2) / account.period();
+            let cpu = seconds(cpu);
+            format!("CPU time by the scheduler's account: {cpu}, so {expected} samples expected; {got} got, {lost}.")
+        }
+        (None, got) => format!("CPU time by the scheduler's account is not known; {got} samples got, {lost}."),
+    }
+}
+
+fn completeness(account: &Account<'_>) -> Option<String> {
+    let (got, _) = account.got();
+    if got == 0 {
+        return None;
+    }
+    let statuses = || account.window.rows.iter().map(|row| (row.status, row.count));
+    let complete: u64 = statuses().filter(|(status, _)| status.is_complete()).map(|(_, count)| count).sum();
+    let share = percent(complete, got);
+    let rest = by_reason(statuses().filter(|(status, _)| !status.is_complete()), Some(got));
+    let rest = if rest.is_empty() { String::new() } else { format!("; not complete: {rest}") };
+    Some(format!("Complete stacks: {complete} of {got} ({share}){rest}."))
+}
+
+fn rates(account: &Account<'_>) -> Option<String> {
+    let periods = &account.window.periods;
+    if periods.len() < 2 {
+        return None;
+    }
+    let each = periods.iter().map(|(period, count)| format!("{count} samples at {}", hz(*period)));
+    let each = each.collect::<Vec<_>>().join(", ");
+    Some(format!(
+        "The rate changed in the window ({each}): nanoseconds are right, counts of samples are not comparable."
+    ))
+}
+
+/// What happened to the process, and what else to know.
+fn turns(account: &Account<'_>) -> Vec<String> {
+    let mut list = Vec::new();
+    if account.exited {
+        let after = account.asked.to.0.saturating_sub(account.asked.from.0);
+        list.push(format!("The process exited {} after the window began; the window ends there.", seconds(after)));
+    }
+    if let Subject::Process(known) = account.subject {
+        let images: BTreeSet<u32> = account.window.rows.iter().map(|row| row.image.exec_id).collect();
+        if images.len() > 1 {
+            let count = images.len();
+            list.push(format!("Process {} became another program within the window: {count} programs.", known.id.pid));
+        }
+    }
+    if !account.drained {
+        list.push("Not all that the kernel had recorded by the window's end was read in time.".to_owned());
+    }
+    list
+}
+
+/// `ring full 3, timer late 1`, with shares if there is a whole; the most frequent first.
+fn by_reason(counts: impl Iterator<Item = (Reason, u64)>, whole: Option<u64>) -> String {
+    let mut sums: BTreeMap<Reason, u64> = BTreeMap::new();
+    for (reason, count) in counts.filter(|(_, count)| *count > 0) {
+        *sums.entry(reason).or_default() += count;
+    }
+    let mut sums: Vec<_> = sums.into_iter().collect();
+    sums.sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason));
+    let text = |(reason, count): &(Reason, u64)| match whole {
+        Some(whole) => format!("{} {count} ({})", reason.name(), percent(*count, whole)),
+        None => format!("{} {count}", reason.name()),
+    };
+    sums.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    format!("{:.2} %", part as f64 * 100.0 / whole.max(1) as f64)
+}
+
+fn seconds(ns: u64) -> String {
+    format!("{:.3} s", ns as f64 / SECOND as f64)
+}
+
+#[cfg(test)]
+mod tests;

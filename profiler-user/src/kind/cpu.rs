@@ -1,0 +1,221 @@
+//! `profile`: where CPU time went, from the recorder's log. Waits for the window [now, now + seconds], or answers at once
+//! for one that has ended (`ago`). A request starts no sampler: it asks the watch for a rate and reads what is recorded.
+
+use super::KindError;
+use super::comments::{self, Account};
+use super::parameters::Parameters;
+use super::profile::{Profile, ValueType};
+use super::profiler::Profiler;
+use super::subject::{self, Subject};
+use crate::event::{MappingSeen, MonoTime, ProcessId};
+use crate::record::window::{Selection, Span, Window};
+use crate::symbolize::builder::{self, Input, Labels};
+use crate::symbolize::layout::Addresses;
+use crate::watch::Target;
+use std::time::Duration;
+use tokio::task::spawn_blocking;
+
+/// Columns, as Go has them.
+pub const SAMPLE_TYPES: &[ValueType] =
+    &[ValueType { kind: "samples", unit: "count" }, ValueType { kind: "cpu", unit: "nanoseconds" }];
+/// What a period measures.
+pub const PERIOD_TYPE: ValueType = ValueType { kind: "cpu", unit: "nanoseconds" };
+
+/// Go's window if none or a bad one is asked for, seconds.
+const DEFAULT_SECONDS: u32 = 30;
+/// The rate while a request is open, unless it asks for more.
+const DEFAULT_HZ: u32 = 99;
+/// The highest rate.
+const MAX_HZ: u32 = 999;
+/// How long a request waits for the tables of its target's files before its window begins.
+const PREPARATION: Duration = Duration::from_secs(1);
+const SECOND: u64 = 1_000_000_000;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Length of the window.
+    pub seconds: u32,
+    /// The window ended that many seconds ago.
+    pub ago: Option<u32>,
+    /// Samples per second of CPU time.
+    pub hz: u32,
+    /// Keep kernel frames.
+    pub kernel: bool,
+}
+
+impl Request {
+    /// Reads parameters: `seconds` by Go's rules, ours strictly.
+    pub fn parse(parameters: &Parameters, max_seconds: u32) -> Result<Self, KindError> {
+        let seconds = parameters.get("seconds").and_then(|text| text.parse::<i64>().ok());
+        let seconds = match seconds {
+            Some(seconds) if seconds > i64::from(max_seconds) => {
+                let text = format!("\"seconds\" is at most {max_seconds} here (--max-seconds)");
+                return Err(KindError::BadRequest(text));
+            }
+            Some(seconds) if seconds > 0 => u32::try_from(seconds).unwrap_or(max_seconds),
+            _ => DEFAULT_SECONDS.min(max_seconds),
+        };
+        Ok(Request {
+            seconds,
+            ago: parameters.number("ago", 0..=u32::MAX)?,
+            hz: parameters.number("hz", 1..=MAX_HZ)?.unwrap_or(DEFAULT_HZ).max(DEFAULT_HZ),
+            kernel: parameters.switch("kernel", true)?,
+        })
+    }
+}
+
+/// What is known when the window has ended.
+struct Collected {
+    subject: Subject,
+    request: Request,
+    asked: Span,
+    /// The process's mappings, the newest first.
+    mappings: Vec<MappingSeen>,
+    /// CPU time of the process at the window's start.
+    cpu_at_start: Option<u64>,
+    exited: bool,
+}
+
+/// Makes a profile. Dropping the future gives everything back.
+pub async fn collect(profiler: &Profiler, subject: Subject, request: Request) -> Result<Profile, KindError> {
+    let collected = match (&subject, request.ago) {
+        (_, Some(ago)) => past(profiler, subject, request, ago),
+        (Subject::Process(known), None) if !known.alive => {
+            return Err(KindError::NotFound(format!(
+                "process {} has exited; ago=SECONDS asks for what is recorded of it",
+                known.id.pid
+            )));
+        }
+        (_, None) => live(profiler, subject, request).await?,
+    };
+    let profiler = profiler.clone();
+    blocking(move || finish(&profiler, collected)).await?
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, KindError> {
+    spawn_blocking(work).await.map_err(KindError::Task)
+}
+
+fn past(profiler: &Profiler, subject: Subject, request: Request, ago: u32) -> Collected {
+    let (now, _) = profiler.processes.now();
+    let to = now.0.saturating_sub(u64::from(ago) * SECOND);
+    let from = to.saturating_sub(u64::from(request.seconds) * SECOND);
+    Collected {
+        subject,
+        request,
+        asked: Span { from: MonoTime(from), to: MonoTime(to) },
+        mappings: Vec::new(),
+        cpu_at_start: None,
+        exited: false,
+    }
+}
+
+/// Waits for the window's end, or the exit of the process.
+async fn live(profiler: &Profiler, subject: Subject, request: Request) -> Result<Collected, KindError> {
+    let process = process_of(&subject);
+    let target = process.map_or(Target::Host, Target::Process);
+    let watched = profiler.watch.sample(target, request.hz);
+    let processes = profiler.processes.clone();
+    let start = move || {
+        processes.prepare(process, PREPARATION);
+        let mappings = process.map(|process| processes.mappings(process)).unwrap_or_default();
+        (mappings, process.and_then(|process| processes.cpu_clock(process)), processes.now().0)
+    };
+    let (mappings, cpu_at_start, from) = blocking(start).await?;
+    let exited = wait(profiler, process, Duration::from_secs(u64::from(request.seconds))).await;
+    let to = profiler.processes.now().0;
+    drop(watched);
+    Ok(Collected { subject, request, asked: Span { from, to }, mappings, cpu_at_start, exited })
+}
+
+/// True if the process exited before the time was over.
+async fn wait(profiler: &Profiler, process: Option<ProcessId>, time: Duration) -> bool {
+    match process {
+        None => {
+            tokio::time::sleep(time).await;
+            false
+        }
+        Some(process) => tokio::time::timeout(time, profiler.processes.wait_exit(process)).await.is_ok(),
+    }
+}
+
+fn process_of(subject: &Subject) -> Option<ProcessId> {
+    match subject {
+        Subject::Host => None,
+        Subject::Process(known) => Some(known.id),
+    }
+}
+
+/// Reads the window from the recorder and makes the profile. Blocking.
+fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, KindError> {
+    let process = process_of(&collected.subject);
+    let cpu_at_end = process.and_then(|process| profiler.processes.cpu_clock(process));
+    if let Some(process) = process {
+        let mut newest = profiler.processes.mappings(process);
+        newest.append(&mut collected.mappings);
+        collected.mappings = newest;
+    }
+    let drained = profiler.processes.drained(collected.asked.to);
+    let selection = process.map_or(Selection::Host, |process| Selection::Processes(vec![process]));
+    let window = profiler.recorder.query(selection, collected.asked).map_err(KindError::Recorder)?;
+    let covered = covered(&collected, &window)?;
+    let measured = collected.cpu_at_start.zip(cpu_at_end).and_then(|(start, end)| end.checked_sub(start));
+    let account = Account {
+        subject: &collected.subject,
+        asked: collected.asked,
+        ago: collected.request.ago,
+        hz: collected.request.hz,
+        covered,
+        cpu_ns: measured.or(window.cpu_ns),
+        exited: collected.exited,
+        drained,
+        window: &window,
+    };
+    Ok(profile(profiler, &collected, &account))
+}
+
+/// The part of the window that the profile is about.
+fn covered(collected: &Collected, window: &Window) -> Result<Span, KindError> {
+    let held = window
+        .covered
+        .map(|held| Span { from: held.from.max(collected.asked.from), to: held.to.min(collected.asked.to) });
+    match held {
+        Some(held) if held.from < held.to => Ok(held),
+        // The log begins with its first sample; a window that was waited for was watched all the time.
+        _ if collected.request.ago.is_none() => Ok(collected.asked),
+        _ => Err(KindError::NotFound("the recorder holds nothing of that window".to_owned())),
+    }
+}
+
+fn profile(profiler: &Profiler, collected: &Collected, account: &Account<'_>) -> Profile {
+    let (labels, addresses) = match &collected.subject {
+        Subject::Process(_) => (Labels::Threads, Addresses::Real(&collected.mappings)),
+        Subject::Host => (Labels::Processes, Addresses::Synthetic),
+    };
+    // Asked for at the end: the process may have become another program.
+    let main = process_of(&collected.subject).and_then(|process| subject::exe(profiler, process));
+    let main = main.as_deref();
+    let input = Input { rows: &account.window.rows, labels, addresses, main, kernel: collected.request.kernel };
+    let built = builder::build(&profiler.symbolizer, &input);
+    if let Subject::Process(known) = &collected.subject {
+        profiler.books.put(known.id, built.book);
+    }
+    let (now, wall) = profiler.processes.now();
+    let back = i64::try_from(now.0.saturating_sub(account.covered.from.0)).unwrap_or(0);
+    Profile {
+        sample_types: SAMPLE_TYPES.to_vec(),
+        period_type: PERIOD_TYPE,
+        period: i64::try_from(account.period()).unwrap_or(i64::MAX),
+        time_nanos: wall.saturating_sub(back),
+        duration_nanos: i64::try_from(account.covered.to.0.saturating_sub(account.covered.from.0)).unwrap_or(i64::MAX),
+        mappings: built.mappings,
+        functions: built.functions,
+        locations: built.locations,
+        samples: built.samples,
+        comments: comments::sentences(account),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! Everything that is known of one file, asked by file offset: what the symbol worker keeps of a file.
+
+use super::ParseError;
+use super::demangle::{demangle, is_mangled};
+use super::dwarf::{DebugInfo, DwarfFrame};
+use super::eh_frame;
+use super::elf::Elf;
+use super::source::{ReadAt, Source};
+use super::symbols::Symbols;
+use crate::event::FileOffset;
+use crate::worker::api::{FileFacts, SymbolFrame, Symbolized, UnwindTable};
+use profiler_ebpf::reasons::Reason;
+use std::cell::OnceCell;
+
+/// A parsed file. Symbol table and debug information are read at the first question for names.
+pub struct ParsedFile {
+    elf: Elf,
+    budget: u64,
+    symbols: OnceCell<Symbols>,
+    debug: OnceCell<Option<DebugInfo>>,
+}
+
+impl ParsedFile {
+    /// Reads the headers; at most `budget` bytes of the file are ever held.
+    pub fn parse(reader: impl ReadAt + 'static, budget: u64) -> Result<Self, ParseError> {
+        let elf = Elf::parse(Source::new(reader, budget))?;
+        Ok(ParsedFile { elf, budget, symbols: OnceCell::new(), debug: OnceCell::new() })
+    }
+
+    /// Bytes of the file that are held.
+    pub fn held(&self) -> u64 {
+        self.budget.saturating_sub(self.elf.source().left())
+    }
+
+    /// Facts of the file.
+    pub fn facts(&self) -> FileFacts {
+        self.elf.facts()
+    }
+
+    /// Unwind rows of the file.
+    pub fn unwind_table(&self) -> Result<UnwindTable, ParseError> {
+        eh_frame::unwind_table(&self.elf)
+    }
+
+    /// Names of one offset: debug information, completed by the symbol table; else the symbol table alone.
+    pub fn symbolize(&self, offset: FileOffset) -> Symbolized {
+        let Some(address) = self.elf.address_of(offset.0) else {
+            return Symbolized::Missing(Reason::NoSymbol);
+        };
+        // Debug information that cannot be read leaves the symbol table.
+        let debug = self.debug.get_or_init(|| DebugInfo::read(&self.elf).unwrap_or_default());
+        let symbols = self.symbols.get_or_init(|| Symbols::read(&self.elf));
+        let symbol = symbols.find(address).map(|s| String::from_utf8_lossy(s.name).into_owned());
+        let frames = debug.as_ref().map(|d| d.frames(address)).unwrap_or_default();
+        self.frames(frames, symbol).map_or(Symbolized::Missing(Reason::NoSymbol), Symbolized::Frames)
+    }
+
+    fn frames(&self, frames: Vec<DwarfFrame>, symbol: Option<String>) -> Option<Vec<SymbolFrame>> {
+        let mut named: Vec<SymbolFrame> = frames.into_iter().map(|f| self.frame(f)).collect();
+        match (named.last_mut(), symbol) {
+            (Some(outermost), Some(symbol)) => self.complete(outermost, symbol),
+            (None, Some(symbol)) => named.push(self.by_symbol(symbol)),
+            _ => {}
+        }
+        // A line without any function is no name.
+        named.retain(|f| !f.name.is_empty());
+        if named.is_empty() { None } else { Some(named) }
+    }
+
+    fn frame(&self, frame: DwarfFrame) -> SymbolFrame {
+        SymbolFrame {
+            name: self.name(&frame.name),
+            system_name: frame.name,
+            file: frame.file,
+            line: frame.line,
+            column: frame.column,
+            start_line: frame.start_line,
+        }
+    }
+
+    fn by_symbol(&self, symbol: String) -> SymbolFrame {
+        SymbolFrame { name: self.name(&symbol), system_name: symbol, ..SymbolFrame::default() }
+    }
+
+    /// The symbol table knows the linkage name of a function whose debug information has only its plain name.
+    fn complete(&self, outermost: &mut SymbolFrame, symbol: String) {
+        if outermost.name.is_empty() || (is_mangled(&symbol) && !is_mangled(&outermost.system_name)) {
+            outermost.name = self.name(&symbol);
+            outermost.system_name = symbol;
+        } else if !is_mangled(&outermost.system_name) && !self.elf.is_go() {
+            outermost.system_name = symbol;
+        }
+    }
+
+    /// Go names are as people write them. Elsewhere `name@@VERSION` is a name and its version.
+    fn name(&self, system_name: &str) -> String {
+        if self.elf.is_go() {
+            return system_name.to_owned();
+        }
+        let plain = system_name.split_once('@').map_or(system_name, |(name, _)| name);
+        demangle(plain).into_owned()
+    }
+}

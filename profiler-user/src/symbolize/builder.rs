@@ -1,0 +1,244 @@
+//! Rows of a window -> the tables of a [`Profile`](crate::kind::profile::Profile), keeping its invariants: dense indexes,
+//! no two equal functions, locations or samples, every location in a mapping and with at least one line, the main binary
+//! first.
+
+use super::layout::{AddressBook, Addresses, CodePoint, LaidMapping, Layout, Origin};
+use super::{Names, Symbolizer};
+use crate::event::{Frame, FrameWord};
+use crate::kind::profile::{Function, Label, Line, Location, Mapping, ProfileSample};
+use crate::record::window::Row;
+use crate::worker::api::{SymbolFrame, Symbolized};
+use profiler_ebpf::reasons::Reason;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Which labels the samples carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// `thread` and numeric `tid`: a process's tree.
+    Threads,
+    /// `pid`, `comm` too: trees of many processes.
+    Processes,
+}
+
+/// What a profile is built from.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The samples.
+    pub rows: &'a [Row],
+    /// Labels.
+    pub labels: Labels,
+    /// Addresses.
+    pub addresses: Addresses<'a>,
+    /// Path of the main binary, as [`super::sources::FileInfo::path`] has it.
+    pub main: Option<&'a str>,
+    /// Keep kernel frames.
+    pub kernel: bool,
+}
+
+/// The tables of a profile, and the way back from its addresses.
+#[derive(Debug, Default)]
+pub struct Built {
+    /// Address ranges.
+    pub mappings: Vec<Mapping>,
+    /// Functions.
+    pub functions: Vec<Function>,
+    /// Locations.
+    pub locations: Vec<Location>,
+    /// Samples: (count, ns).
+    pub samples: Vec<ProfileSample>,
+    /// The way back.
+    pub book: AddressBook,
+}
+
+/// Builds the tables. Blocking: asks the worker for names.
+pub fn build(symbolizer: &Symbolizer, input: &Input<'_>) -> Built {
+    let stacks: Vec<Vec<CodePoint>> = input.rows.iter().map(|row| stack_of(row, input.kernel)).collect();
+    let points: HashSet<CodePoint> = stacks.iter().flatten().copied().collect();
+    let layout = Layout::new(&points, input.addresses, symbolizer.files(), symbolizer.kernel());
+    let names = symbolizer.names(points.iter().map(|point| point.frame));
+    let main = main_mapping(&layout, input, &stacks);
+
+    let mut tables = Tables::new(&layout, &names);
+    if let Some(main) = main {
+        tables.mapping(main);
+    }
+    let mut samples: BTreeMap<(Vec<usize>, Vec<Label>), (u64, u64)> = BTreeMap::new();
+    for (row, stack) in input.rows.iter().zip(&stacks) {
+        let locations = stack.iter().filter_map(|point| tables.location(*point)).collect();
+        let sum = samples.entry((locations, labels_of(row, input.labels))).or_default();
+        sum.0 = sum.0.saturating_add(row.count);
+        sum.1 = sum.1.saturating_add(row.value);
+    }
+    let samples = samples.into_iter().map(|((locations, labels), (count, value))| ProfileSample {
+        locations,
+        values: vec![to_i64(count), to_i64(value)],
+        labels,
+    });
+    Built {
+        samples: samples.collect(),
+        book: AddressBook::of_layout(&layout),
+        mappings: tables.mappings,
+        functions: tables.functions,
+        locations: tables.locations,
+    }
+}
+
+/// The frames of a row, leaf first; never empty: what has no frame says why.
+fn stack_of(row: &Row, kernel: bool) -> Vec<CodePoint> {
+    let frame = |word: &FrameWord| word.frame().unwrap_or(Frame::Pseudo { reason: Reason::BadRecord });
+    let kept = row.stack.iter().map(frame).filter(|frame| kernel || !matches!(frame, Frame::Kernel { .. }));
+    let mut stack: Vec<CodePoint> = kept.map(|frame| CodePoint::new(frame, row.image)).collect();
+    if stack.is_empty() {
+        stack.push(CodePoint::new(Frame::Pseudo { reason: row.status }, row.image));
+    }
+    stack
+}
+
+fn labels_of(row: &Row, labels: Labels) -> Vec<Label> {
+    let mut list = Vec::with_capacity(5);
+    if labels == Labels::Processes {
+        list.push(Label::Text("comm", row.comm.to_text()));
+        list.push(Label::Text("pid", row.image.process.pid.to_string()));
+    }
+    if !row.status.is_complete() {
+        list.push(Label::Text("reason", row.status.name().to_owned()));
+    }
+    list.push(Label::Text("thread", row.thread.to_text()));
+    list.push(Label::Number("tid", i64::from(row.tid.0)));
+    list.sort();
+    list
+}
+
+/// The mapping of the main binary. Of one process: by its path, else by the path's last part, else the one that holds the
+/// outermost frames of the main thread (other threads begin in libc), else the lowest. Of many processes: the kernel's.
+fn main_mapping(layout: &Layout, input: &Input<'_>, stacks: &[Vec<CodePoint>]) -> Option<usize> {
+    let position = |wanted: &dyn Fn(&LaidMapping) -> bool| layout.mappings.iter().position(wanted);
+    if input.labels == Labels::Processes {
+        return position(&|laid| matches!(laid.origin, Origin::Kernel(module) if module.0 == 0));
+    }
+    let by_path = |path: &str| position(&|laid| laid.mapping.file == path);
+    let by_last_part = |path: &str| position(&|laid| last_part(&laid.mapping.file) == last_part(path));
+    let lowest = || {
+        let files = layout.mappings.iter().enumerate().filter(|(_, laid)| matches!(laid.origin, Origin::File(_)));
+        files.min_by_key(|(_, laid)| laid.mapping.start).map(|(index, _)| index)
+    };
+    let named = input.main.and_then(|path| by_path(path).or_else(|| by_last_part(path)));
+    named.or_else(|| outermost_of_main_thread(layout, input.rows, stacks)).or_else(lowest)
+}
+
+fn outermost_of_main_thread(layout: &Layout, rows: &[Row], stacks: &[Vec<CodePoint>]) -> Option<usize> {
+    let mut votes: BTreeMap<usize, u64> = BTreeMap::new();
+    let of_main_thread = |row: &Row| row.tid.0 == row.image.process.pid.0 && row.status.is_complete();
+    for (row, stack) in rows.iter().zip(stacks).filter(|(row, _)| of_main_thread(row)) {
+        let outermost = stack.iter().rev().find(|point| matches!(point.frame, Frame::Native { .. }));
+        if let Some(place) = outermost.and_then(|point| layout.place(*point)) {
+            *votes.entry(place.mapping).or_default() += row.count;
+        }
+    }
+    votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(mapping, _)| mapping)
+}
+
+fn last_part(path: &str) -> &str {
+    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path)
+}
+
+/// The tables while they grow.
+struct Tables<'a> {
+    layout: &'a Layout,
+    names: &'a Names,
+    mappings: Vec<Mapping>,
+    functions: Vec<Function>,
+    locations: Vec<Location>,
+    mapping_index: HashMap<usize, usize>,
+    function_index: HashMap<Function, usize>,
+    location_index: HashMap<CodePoint, usize>,
+}
+
+impl<'a> Tables<'a> {
+    fn new(layout: &'a Layout, names: &'a Names) -> Self {
+        Tables {
+            layout,
+            names,
+            mappings: Vec::new(),
+            functions: Vec::new(),
+            locations: Vec::new(),
+            mapping_index: HashMap::new(),
+            function_index: HashMap::new(),
+            location_index: HashMap::new(),
+        }
+    }
+
+    /// Index of a mapping of the layout in the profile.
+    fn mapping(&mut self, laid: usize) -> Option<usize> {
+        if let Some(index) = self.mapping_index.get(&laid) {
+            return Some(*index);
+        }
+        self.mappings.push(self.layout.mappings.get(laid)?.mapping.clone());
+        let index = self.mappings.len() - 1;
+        self.mapping_index.insert(laid, index);
+        Some(index)
+    }
+
+    fn location(&mut self, point: CodePoint) -> Option<usize> {
+        if let Some(index) = self.location_index.get(&point) {
+            return Some(*index);
+        }
+        let place = self.layout.place(point)?;
+        let mapping = self.mapping(place.mapping)?;
+        let lines = match self.names.get(&point.frame).map(AsRef::as_ref) {
+            Some(Symbolized::Frames(frames)) => frames.iter().map(|frame| self.line(frame)).collect(),
+            _ => vec![self.line(&nameless(point.frame, self.mapping_file(mapping)))],
+        };
+        self.locations.push(Location { mapping, address: place.address, lines });
+        let index = self.locations.len() - 1;
+        self.location_index.insert(point, index);
+        Some(index)
+    }
+
+    fn mapping_file(&self, mapping: usize) -> &str {
+        self.mappings.get(mapping).map_or("", |mapping| &mapping.file)
+    }
+
+    fn line(&mut self, frame: &SymbolFrame) -> Line {
+        let function = Function {
+            name: frame.name.clone(),
+            system_name: system_name(frame).to_owned(),
+            file: frame.file.clone(),
+            start_line: i64::from(frame.start_line),
+        };
+        let next = self.functions.len();
+        let index = *self.function_index.entry(function).or_insert_with_key(|function| {
+            self.functions.push(function.clone());
+            next
+        });
+        Line { function: index, line: i64::from(frame.line), column: i64::from(frame.column) }
+    }
+}
+
+/// The frame of an address without a name.
+pub(crate) fn nameless(frame: Frame, file: &str) -> SymbolFrame {
+    let name = match frame {
+        Frame::Native { offset, .. } => {
+            format!("{}+{:#x}", last_part(file), offset.0)
+        }
+        Frame::Kernel { offset, .. } => format!("{file}+{offset:#x}"),
+        Frame::Jit { .. } => "[anonymous code]".to_owned(),
+        Frame::Pseudo { reason: Reason::KernelHidden } => "[kernel]".to_owned(),
+        Frame::Pseudo { reason } => format!("[{}]", reason.name()),
+    };
+    SymbolFrame { system_name: name.clone(), name, ..SymbolFrame::default() }
+}
+
+/// pprof takes a name that equals its system name for one that nobody demangled, and strips what looks like C++
+/// parameters from it. A name that DWARF gave plain has no mangled form; without a system name pprof leaves it alone.
+fn system_name(frame: &SymbolFrame) -> &str {
+    let stripped = frame.name.contains(['<', '(']) && frame.name == frame.system_name;
+    if stripped { "" } else { &frame.system_name }
+}
+
+fn to_i64(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! What symbolizing and the profile kinds ask of the rooms with privileges: names and facts of files, names of the
+//! kernel, live facts of processes. Traits only: the agent implements them over `kernel/`, `tables/`, `target/` and
+//! `worker/`, so that nothing behind this border knows aya, `/proc` or a descriptor.
+
+use crate::event::{FileNumber, FileOffset, MappingSeen, ModuleNumber, MonoTime, Pid, ProcessId};
+use crate::worker::api::{FileFacts, Symbolized};
+use profiler_ebpf::reasons::Reason;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A future without a name.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What is known of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Path for display, as the process that mapped it sees it; `[vdso]` for the vDSO.
+    pub path: String,
+    /// What the worker found in it; `None` until it was read, or if it could not be.
+    pub facts: Option<Arc<FileFacts>>,
+}
+
+/// Files by the kernel side's numbers.
+pub trait Files: Send + Sync {
+    /// What is known of a file now. Cheap.
+    fn info(&self, file: FileNumber) -> Option<FileInfo>;
+    /// Names of offsets, in their order and as many. Asks the worker: blocking, with the worker's deadline.
+    fn symbolize(&self, file: FileNumber, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, Reason>;
+}
+
+/// The kernel or one of its modules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelModule {
+    /// `[kernel.kallsyms]`, or the module's name in brackets.
+    pub name: String,
+    /// Bytes of its text.
+    pub size: u64,
+}
+
+/// A kernel symbol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelSymbol {
+    /// Its name.
+    pub name: String,
+    /// Offset of its first byte in the module's text.
+    pub start: u64,
+}
+
+/// Names of the kernel, without a raw address. Cheap.
+pub trait KernelNames: Send + Sync {
+    /// The module with this number.
+    fn module(&self, module: ModuleNumber) -> Option<KernelModule>;
+    /// The symbol that covers an offset of a module.
+    fn symbol(&self, module: ModuleNumber, offset: u64) -> Option<KernelSymbol>;
+}
+
+/// Live facts of processes.
+pub trait Processes: Send + Sync {
+    /// Executable mappings now; empty if the process is gone or they cannot be read. Blocking.
+    fn mappings(&self, process: ProcessId) -> Vec<MappingSeen>;
+    /// Announces the files that a process maps (`None`: all processes) and builds their tables; ends at the deadline.
+    /// Blocking.
+    fn prepare(&self, process: Option<ProcessId>, deadline: Duration);
+    /// Who has this number now.
+    fn alive(&self, pid: Pid) -> Option<ProcessId>;
+    /// The bytes of its command line, capped.
+    fn cmdline(&self, pid: Pid) -> Option<Vec<u8>>;
+    /// ns of CPU time of its whole life until now, by the scheduler's own account.
+    fn cpu_clock(&self, process: ProcessId) -> Option<u64>;
+    /// Ends when the process has exited (at once if it is gone).
+    fn wait_exit(&self, process: ProcessId) -> BoxFuture<'static, ()>;
+    /// The time: monotonic, and ns since the epoch.
+    fn now(&self) -> (MonoTime, i64);
+    /// Waits until every ring was drained past `to`: true; or 200 ms: false. Blocking.
+    fn drained(&self, to: MonoTime) -> bool;
+}

@@ -1,0 +1,66 @@
+//! Tests of `symbolize`.
+
+use super::fakes::{LIBC, PROGRAM, UNREADABLE, kernel, native, symbolizer};
+use super::*;
+use std::sync::atomic::Ordering;
+
+fn first_name(names: &Names, frame: Frame) -> Option<String> {
+    match names.get(&frame)?.as_ref() {
+        Symbolized::Frames(frames) => frames.first().map(|frame| frame.name.clone()),
+        Symbolized::Missing(_) => None,
+    }
+}
+
+#[test]
+fn a_file_is_asked_once_and_its_answers_are_kept() {
+    let (symbolizer, files) = symbolizer();
+    let frames = [native(PROGRAM, 0x1010), native(PROGRAM, 0x1410), native(PROGRAM, 0x1410), native(LIBC, 0x2_8010)];
+    let names = symbolizer.names(frames);
+    assert_eq!(first_name(&names, native(PROGRAM, 0x1410)).as_deref(), Some("main"));
+    assert_eq!(files.calls.load(Ordering::SeqCst), 2);
+    assert_eq!(symbolizer.names(frames), names);
+    assert_eq!(files.calls.load(Ordering::SeqCst), 2);
+    assert_eq!(symbolizer.stats().entries, 3);
+}
+
+#[test]
+fn many_addresses_are_asked_in_chunks() {
+    let (symbolizer, files) = symbolizer();
+    let frames = (0..=CHUNK as u64 * 2).map(|offset| native(PROGRAM, offset));
+    assert_eq!(symbolizer.names(frames).len(), CHUNK * 2 + 1);
+    assert_eq!(files.calls.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn what_has_no_name_is_remembered_too() {
+    let (symbolizer, files) = symbolizer();
+    for _ in 0..2 {
+        let names = symbolizer.names([native(PROGRAM, 0x4000)]);
+        assert_eq!(*names[&native(PROGRAM, 0x4000)], Symbolized::Missing(Reason::NoSymbol));
+    }
+    assert_eq!(files.calls.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_file_that_fails_is_asked_once_and_costs_only_its_own_names() {
+    let (symbolizer, files) = symbolizer();
+    let frames = || (0..CHUNK as u64 + 9).map(|offset| native(UNREADABLE, offset)).chain([native(PROGRAM, 0x1410)]);
+    for _ in 0..2 {
+        let names = symbolizer.names(frames());
+        assert_eq!(names.len(), CHUNK + 10);
+        assert_eq!(*names[&native(UNREADABLE, 7)], Symbolized::Missing(Reason::NotOpened));
+        assert_eq!(first_name(&names, native(PROGRAM, 0x1410)).as_deref(), Some("main"));
+    }
+    assert_eq!(files.calls.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn frames_outside_of_files_never_reach_the_worker() {
+    let (symbolizer, files) = symbolizer();
+    let pseudo = Frame::Pseudo { reason: Reason::InExec };
+    let names = symbolizer.names([kernel(0x5010), kernel(0x9999), Frame::Jit { address: 0x7000 }, pseudo]);
+    assert_eq!(first_name(&names, kernel(0x5010)).as_deref(), Some("do_syscall_64"));
+    assert_eq!(*names[&kernel(0x9999)], Symbolized::Missing(Reason::NoSymbol));
+    assert_eq!(*names[&pseudo], Symbolized::Missing(Reason::InExec));
+    assert_eq!((names.len(), files.calls.load(Ordering::SeqCst)), (4, 0));
+}

@@ -1,0 +1,252 @@
+//! The builders: open an announced file, have its rows made by a worker, publish them. Several at once, so that a huge
+//! file delays nobody.
+
+use super::files::{FileRecord, Files, State};
+use super::publish::{Publisher, TableCounts};
+use super::queue::{Queue, Want};
+use crate::event::{FileNumber, FileOffset, FileSeen};
+use crate::kernel::{KernelError, TableMaps};
+use crate::target::descriptors::Descriptors;
+use crate::target::open::{KeyOf, OpenError, Opener};
+use crate::worker::api::Symbolized;
+use crate::worker::{TrustDomain, Worker};
+use profiler_ebpf::abi::event::FileKey;
+use profiler_ebpf::abi::frame::VDSO_FILE;
+use profiler_ebpf::reasons::Reason;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Files that are built at a time.
+const BUILDERS: usize = 2;
+/// How long opening a file may take (network file systems may block).
+const OPEN_DEADLINE: Duration = Duration::from_secs(2);
+/// Tries to open files under one number before the kernel is asked to announce it anew.
+const MAX_OPEN_FAILURES: u32 = 2;
+
+/// How to build.
+pub struct TablesConfig {
+    /// Bytes of kernel memory for tables.
+    pub memory: u64,
+}
+
+/// Handle of the tables; cheap to clone.
+#[derive(Clone)]
+pub struct Tables(Arc<Inside>);
+
+struct Inside {
+    files: Mutex<Files>,
+    settled: Condvar,
+    queue: Queue,
+    publisher: Mutex<Publisher>,
+    descriptors: Descriptors,
+    opener: Opener,
+    key_of: Arc<dyn KeyOf>,
+    worker: Worker,
+}
+
+impl Tables {
+    /// Starts the builders.
+    pub fn start(
+        config: &TablesConfig,
+        maps: TableMaps,
+        opener: Opener,
+        key_of: Arc<dyn KeyOf>,
+        worker: Worker,
+    ) -> Result<Tables, KernelError> {
+        let tables = Tables(Arc::new(Inside {
+            files: Mutex::new(Files::default()),
+            settled: Condvar::new(),
+            queue: Queue::default(),
+            publisher: Mutex::new(Publisher::new(maps, config.memory)?),
+            descriptors: Descriptors::of_limit(),
+            opener,
+            key_of,
+            worker,
+        }));
+        for i in 0..BUILDERS {
+            let inside = Arc::clone(&tables.0);
+            std::thread::Builder::new()
+                .name(format!("tables-{i}"))
+                .spawn(move || inside.run())
+                .map_err(|source| KernelError::System { action: "start a thread", source })?;
+        }
+        Ok(tables)
+    }
+
+    /// A file was announced.
+    pub fn seen(&self, seen: FileSeen) {
+        let (number, sampled) = (seen.number, seen.sampled);
+        self.0.files().add(seen);
+        self.0.queue.put(number, if sampled { Want::Sampled } else { Want::Open }, 0);
+    }
+
+    /// A sample ended at a file that has no table yet.
+    pub fn met(&self, file: FileNumber) {
+        self.0.want(file, Want::Sampled);
+    }
+
+    /// Builds these files first and waits until each has its table or cannot have one, or until the deadline.
+    pub fn prepare(&self, files: &[FileNumber], deadline: Duration) {
+        for file in files {
+            self.0.want(*file, Want::Requested);
+        }
+        let end = Instant::now() + deadline;
+        let mut records = self.0.files();
+        while files.iter().any(|f| records.get(*f).is_none_or(|r| matches!(r.state, State::Seen | State::Opened))) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            records = self.0.settled.wait_timeout(records, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The vDSO: the same image in every process of this kernel, given as a readable file.
+    pub fn vdso(&self, image: OwnedFd) -> Result<(), Reason> {
+        let (number, domain) = (FileNumber(VDSO_FILE), TrustDomain { owner: 0, mount_namespace: 0 });
+        let key = FileKey { ino: 0, dev: 0, generation: 0, ctime: 0, inode: 0 };
+        let (start, end, offset) = (0, 0, FileOffset(0));
+        let pid = crate::event::Pid(0);
+        let path = Vec::new();
+        self.0.files().add(FileSeen { number, key, pid, start, end, offset, path_dev: 0, path, sampled: false });
+        let image = self.0.descriptors.insert(number, image);
+        let table = self.0.worker.unwind_table(domain, number, image.as_fd()).map_err(|e| e.reason())?;
+        let facts = self.0.worker.facts(domain, number, image.as_fd()).map_err(|e| e.reason())?;
+        self.0.publisher().publish(number, &key, &table)?;
+        self.0.change(number, |record| {
+            record.path = "[vdso]".into();
+            (record.domain, record.facts, record.state) = (Some(domain), Some(Arc::new(facts)), State::Ready);
+        });
+        Ok(())
+    }
+
+    /// What is known of a file.
+    pub fn file(&self, file: FileNumber) -> Option<FileRecord> {
+        self.0.files().get(file).cloned()
+    }
+
+    /// Names of offsets in a file. Blocking.
+    pub fn symbolize(&self, file: FileNumber, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, Reason> {
+        let record = self.file(file).ok_or(Reason::NotOpened)?;
+        let (descriptor, domain) = self.0.descriptor(&record)?;
+        self.0.worker.symbolize(domain, file, descriptor.as_fd(), offsets).map_err(|e| e.reason())
+    }
+
+    /// What the tables hold.
+    pub fn counts(&self) -> TableCounts {
+        self.0.publisher().counts()
+    }
+
+    /// (files known, files forgotten for room, files waiting).
+    pub fn files(&self) -> (u64, u64, u64) {
+        let files = self.0.files();
+        (files.len() as u64, files.forgotten(), self.0.queue.len() as u64)
+    }
+
+    /// Ends the builders.
+    pub fn stop(&self) {
+        self.0.queue.close();
+    }
+}
+
+impl Inside {
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publisher(&self) -> MutexGuard<'_, Publisher> {
+        self.publisher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, file: FileNumber, edit: impl FnOnce(&mut FileRecord)) {
+        if let Some(record) = self.files().get_mut(file) {
+            edit(record);
+        }
+        self.settled.notify_all();
+    }
+
+    fn want(&self, file: FileNumber, want: Want) {
+        let size = match self.files().get(file) {
+            Some(record) if matches!(record.state, State::Seen | State::Opened) => record.size,
+            _ => return,
+        };
+        self.queue.put(file, want, size);
+    }
+
+    fn run(&self) {
+        while let Some((file, want)) = self.queue.take() {
+            let Some(record) = self.files().get(file).cloned() else { continue };
+            if !matches!(record.state, State::Seen | State::Opened) {
+                continue;
+            }
+            if let Err(reason) = self.build(&record, want) {
+                self.fail(&record, reason);
+            }
+        }
+    }
+
+    /// The descriptor of a file and whom its bytes may lie to; opened and verified again if it was closed meanwhile.
+    fn descriptor(&self, record: &FileRecord) -> Result<(Arc<OwnedFd>, TrustDomain), Reason> {
+        let number = record.seen.number;
+        let mut domain = record.domain;
+        let descriptor = self
+            .descriptors
+            .get(number, || -> Result<OwnedFd, OpenError> {
+                let opened = self.opener.open(&record.seen, OPEN_DEADLINE)?;
+                let found = TrustDomain { owner: opened.owner, mount_namespace: opened.mount_namespace };
+                domain = Some(*domain.get_or_insert(found));
+                self.change(number, |record| {
+                    record.domain.get_or_insert(found);
+                    record.path.clone_from(&opened.path);
+                    record.size = opened.size;
+                    if record.state == State::Seen {
+                        record.state = State::Opened;
+                    }
+                });
+                Ok(opened.file)
+            })
+            .map_err(|error| {
+                tracing::debug!(%error, path = record.path, "cannot open a mapped file");
+                error.reason()
+            })?;
+        Ok((descriptor, domain.ok_or(Reason::NotOpened)?))
+    }
+
+    fn build(&self, record: &FileRecord, want: Want) -> Result<(), Reason> {
+        let (number, key) = (record.seen.number, &record.seen.key);
+        let (descriptor, domain) = self.descriptor(record)?;
+        if want == Want::Open {
+            return Ok(());
+        }
+        let table = self.worker.unwind_table(domain, number, descriptor.as_fd()).map_err(|e| e.reason())?;
+        let facts = self.worker.facts(domain, number, descriptor.as_fd()).map_err(|e| e.reason())?;
+        // Written in place meanwhile, it is another file: what was built does not describe what is mapped.
+        if self.key_of.key_of(descriptor.as_fd()) != Some(*key) {
+            return Err(Reason::NotOpened);
+        }
+        self.publisher().publish(number, key, &table)?;
+        self.change(number, |record| (record.facts, record.state) = (Some(Arc::new(facts)), State::Ready));
+        Ok(())
+    }
+
+    /// No table. A file that could not be opened may be reachable through the next process that maps it: the kernel
+    /// forgets it and announces it anew, a bounded number of times.
+    fn fail(&self, record: &FileRecord, reason: Reason) {
+        let key = &record.seen.key;
+        self.publisher().refuse(record.seen.number, key, reason);
+        let again = reason == Reason::NotOpened && self.failures_of(key) < MAX_OPEN_FAILURES;
+        self.change(record.seen.number, |record| {
+            record.failures += 1;
+            record.state = State::Failed(reason);
+        });
+        if again {
+            self.publisher().forget(key);
+        }
+        tracing::debug!(path = record.path, reason = reason.name(), "a file has no unwind table");
+    }
+
+    fn failures_of(&self, key: &FileKey) -> u32 {
+        self.files().failures_of(key)
+    }
+}

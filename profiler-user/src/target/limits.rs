@@ -1,0 +1,34 @@
+//! Limits of the agent itself.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Open descriptors taken for granted where no limit is set.
+const UNLIMITED: u64 = 1 << 20;
+
+/// Raises the soft limit of open descriptors to the hard one and says how many may be open then. A failure is no error:
+/// the agent then lives with what it has.
+pub fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "cannot raise the limit of open files");
+    }
+    open_files()
+}
+
+/// How many descriptors may be open.
+pub fn open_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_one() {
+        let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(UNLIMITED);
+        assert_eq!(raise_open_files(), hard);
+        assert_eq!(open_files(), hard);
+    }
+}

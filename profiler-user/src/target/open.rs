@@ -1,0 +1,131 @@
+//! The one function that opens a target's file. It is accepted only if the kernel names the opened file with the key
+//! that it announced: device and inode as stat tells them are fooled by overlayfs, btrfs and swapped files.
+//!
+//! Every way in opens with O_PATH first, which runs no driver and waits for no writer, and goes on with regular files of
+//! a bounded size only. Nothing here follows a link out of the target's root. A file system can still let every call
+//! wait (FUSE, network): [`Opener`] does it on threads with a deadline.
+
+mod attempt;
+mod path;
+mod pool;
+mod ways;
+
+pub use attempt::{Attempt, Refusal, Way};
+pub use pool::{Opener, OpenerConfig, OpenerCounts};
+
+use super::proc::Proc;
+use crate::event::FileSeen;
+use profiler_ebpf::abi::event::FileKey;
+use profiler_ebpf::reasons::Reason;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+use zerocopy::IntoBytes;
+
+/// Size of the largest file that is opened.
+pub const MAX_FILE_SIZE: u64 = 4 << 30;
+
+/// Lets the kernel name an open file. Implemented over the `key_of` program.
+pub trait KeyOf: Send + Sync {
+    /// The file's identity as the kernel side would announce it; `None` if it cannot say.
+    fn key_of(&self, file: BorrowedFd<'_>) -> Option<FileKey>;
+}
+
+/// A target's file, verified.
+#[derive(Debug)]
+pub struct Opened {
+    /// Read-only, a regular file.
+    pub file: OwnedFd,
+    /// For display: as the process sees it if possible. Not to be opened.
+    pub path: String,
+    /// User id of the file's owner.
+    pub owner: u32,
+    /// Inode of the mount namespace of the process that mapped it; if that could not be read, a number of this file alone
+    /// with the top bit set, so that it shares a trust domain with no other.
+    pub mount_namespace: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Opened {
+    /// True if the file is still what was announced: asked again after reading it, since a file can be written in place.
+    pub fn is_still(&self, key: &FileKey, key_of: &dyn KeyOf) -> bool {
+        key_of.key_of(self.file.as_fd()) == Some(*key)
+    }
+}
+
+/// Why a target's file was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The vDSO and memory without a file.
+    #[error("there is no file")]
+    NoFile,
+    /// Every way was tried.
+    #[error("cannot open {path} as it was mapped{}: {}", if *cut { " (its path is longer than what was kept)" } else { "" }, List(attempts))]
+    Refused {
+        /// Path below the root of its file system.
+        path: String,
+        /// A name of 127 bytes or 24 folders: the kernel side may have cut the path, and then it cannot be opened by it.
+        cut: bool,
+        /// What was tried, in order.
+        attempts: Vec<Attempt>,
+    },
+    /// A file system did not answer in time.
+    #[error("opening the file took longer than {0:?}")]
+    Deadline(Duration),
+    /// All opener threads wait for file systems that do not answer.
+    #[error("all openers hang in file systems that do not answer ({0} threads)")]
+    Stuck(usize),
+    /// No thread could be started.
+    #[error("cannot start an opener thread")]
+    Thread(#[source] io::Error),
+}
+
+impl OpenError {
+    /// The loss as it is counted.
+    pub fn reason(&self) -> Reason {
+        Reason::NotOpened
+    }
+}
+
+/// Opens and verifies the file, on this thread and for as long as its file system takes. Agents use [`Opener`].
+pub fn open(proc: &Proc, seen: &FileSeen, key_of: &dyn KeyOf, max_size: u64) -> Result<Opened, OpenError> {
+    if seen.key.as_bytes().iter().all(|byte| *byte == 0) {
+        return Err(OpenError::NoFile);
+    }
+    // Read first: afterwards the process may be gone.
+    let mount_namespace = proc.mount_namespace(seen.pid).unwrap_or(1 << 63 | u64::from(seen.number.0));
+    let mut attempts = attempt::Attempts::new(&seen.key, key_of, max_size);
+    let path = path::FilePath::new(&seen.path);
+    let found = ways::map_files(proc, seen, &mut attempts)
+        .or_else(|| ways::process_mounts(proc, seen, &path, &mut attempts))
+        .or_else(|| ways::own_mounts(proc, seen, &path, &mut attempts));
+    let Some(accepted) = found else {
+        let (path, cut) = (path.display(), path.may_be_cut());
+        return Err(OpenError::Refused { path, cut, attempts: attempts.into_refused() });
+    };
+    Ok(Opened {
+        path: String::from_utf8_lossy(&accepted.path).into_owned(),
+        owner: accepted.owner,
+        size: accepted.size,
+        file: accepted.file,
+        mount_namespace,
+    })
+}
+
+/// Attempts, one after the other.
+struct List<'a>(&'a [Attempt]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, attempt) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{attempt}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! Opener threads: a file system that does not answer (FUSE, network) costs one thread, never the agent.
+//!
+//! A thread whose caller gave up is stuck: it is replaced, and ends (or works again) once its call returns. At most
+//! `max_stuck` are replaced; when all threads are stuck, files are refused at once.
+
+use super::{KeyOf, MAX_FILE_SIZE, OpenError, Opened, open};
+use crate::event::FileSeen;
+use crate::target::proc::Proc;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Bounds of the opener.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenerConfig {
+    /// Threads that open files.
+    pub threads: usize,
+    /// Stuck threads that are replaced.
+    pub max_stuck: usize,
+    /// Size of the largest file that is opened.
+    pub max_size: u64,
+}
+
+impl Default for OpenerConfig {
+    fn default() -> Self {
+        OpenerConfig { threads: 2, max_stuck: 8, max_size: MAX_FILE_SIZE }
+    }
+}
+
+/// What the opener did, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenerCounts {
+    /// Opened and verified.
+    pub opened: u64,
+    /// Not opened, for whatever reason.
+    pub failed: u64,
+    /// Of these: ran into their deadline, or were refused because all threads are stuck.
+    pub late: u64,
+    /// Threads stuck now.
+    pub stuck: u64,
+}
+
+/// Opens targets' files on threads of its own. Cheap to clone; the threads end with the last clone.
+#[derive(Clone)]
+pub struct Opener {
+    jobs: Sender<Arc<Job>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    proc: Proc,
+    key_of: Arc<dyn KeyOf>,
+    config: OpenerConfig,
+    queue: Receiver<Arc<Job>>,
+    threads: Mutex<Threads>,
+    opened: AtomicU64,
+    failed: AtomicU64,
+    late: AtomicU64,
+}
+
+#[derive(Default)]
+struct Threads {
+    working: usize,
+    stuck: usize,
+}
+
+struct Job {
+    seen: FileSeen,
+    state: Mutex<State>,
+    answer: Sender<Result<Opened, OpenError>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Queued,
+    Running,
+    Answered,
+    Abandoned,
+}
+
+impl Opener {
+    /// Starts the threads.
+    pub fn start(proc: Proc, key_of: Arc<dyn KeyOf>, config: OpenerConfig) -> Result<Opener, OpenError> {
+        let config = OpenerConfig { threads: config.threads.max(1), ..config };
+        // A rendezvous: what no thread takes waits with its caller, who has the deadline.
+        let (jobs, queue) = bounded(0);
+        let counts = || AtomicU64::new(0);
+        let shared = Arc::new(Shared {
+            proc,
+            key_of,
+            config,
+            queue,
+            threads: Mutex::default(),
+            opened: counts(),
+            failed: counts(),
+            late: counts(),
+        });
+        for _ in 0..config.threads {
+            spawn(&shared).map_err(OpenError::Thread)?;
+        }
+        Ok(Opener { jobs, shared })
+    }
+
+    /// Opens and verifies a file, within `deadline`. Blocks.
+    pub fn open(&self, seen: &FileSeen, deadline: Duration) -> Result<Opened, OpenError> {
+        let result = self.ask(seen, deadline);
+        let counter = if result.is_ok() { &self.shared.opened } else { &self.shared.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if matches!(result, Err(OpenError::Deadline(_) | OpenError::Stuck(_))) {
+            self.shared.late.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// What was done so far.
+    pub fn counts(&self) -> OpenerCounts {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (opened, failed, late) = (get(&self.shared.opened), get(&self.shared.failed), get(&self.shared.late));
+        OpenerCounts { opened, failed, late, stuck: lock(&self.shared.threads).stuck as u64 }
+    }
+
+    fn ask(&self, seen: &FileSeen, deadline: Duration) -> Result<Opened, OpenError> {
+        let end = Instant::now() + deadline;
+        {
+            let threads = lock(&self.shared.threads);
+            if threads.working == 0 {
+                return Err(OpenError::Stuck(threads.stuck));
+            }
+        }
+        let (answer, answered) = bounded(1);
+        let job = Arc::new(Job { seen: seen.clone(), state: Mutex::new(State::Queued), answer });
+        self.jobs.send_deadline(Arc::clone(&job), end).map_err(|_late| OpenError::Deadline(deadline))?;
+        match answered.recv_deadline(end) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                self.abandon(&job);
+                // It may have been answered just now.
+                answered.try_recv().unwrap_or(Err(OpenError::Deadline(deadline)))
+            }
+        }
+    }
+
+    /// Gives a job up; the thread that is in it counts as stuck and is replaced.
+    fn abandon(&self, job: &Job) {
+        let mut threads = lock(&self.shared.threads);
+        let before = std::mem::replace(&mut *lock(&job.state), State::Abandoned);
+        if before != State::Running {
+            return;
+        }
+        threads.stuck += 1;
+        threads.working -= 1;
+        let replace = threads.stuck <= self.shared.config.max_stuck;
+        drop(threads);
+        if replace && let Err(error) = spawn(&self.shared) {
+            tracing::warn!(%error, "cannot replace an opener thread that hangs in a file system");
+        }
+    }
+}
+
+/// One more working thread.
+fn spawn(shared: &Arc<Shared>) -> io::Result<()> {
+    lock(&shared.threads).working += 1;
+    // The thread must not keep the channel's sender, so that it ends with the last opener.
+    let (queue, mine) = (shared.queue.clone(), Arc::clone(shared));
+    let started = std::thread::Builder::new().name("opener".into()).spawn(move || work(&queue, &mine));
+    if started.is_err() {
+        lock(&shared.threads).working -= 1;
+    }
+    started.map(drop)
+}
+
+fn work(queue: &Receiver<Arc<Job>>, shared: &Shared) {
+    while let Ok(job) = queue.recv() {
+        if !take(&job) {
+            continue;
+        }
+        let result = open(&shared.proc, &job.seen, shared.key_of.as_ref(), shared.config.max_size);
+        if !finish(shared, &job, result) {
+            return;
+        }
+    }
+}
+
+/// Marks a job as begun; false if its caller has given up.
+fn take(job: &Job) -> bool {
+    let mut state = lock(&job.state);
+    let queued = *state == State::Queued;
+    if queued {
+        *state = State::Running;
+    }
+    queued
+}
+
+/// Answers. If the caller has given up, this thread was stuck: false if another one has its place.
+fn finish(shared: &Shared, job: &Job, result: Result<Opened, OpenError>) -> bool {
+    let mut threads = lock(&shared.threads);
+    let mut state = lock(&job.state);
+    if *state == State::Running {
+        *state = State::Answered;
+        // The channel has room for the one answer; the caller may have dropped its end.
+        drop(job.answer.try_send(result));
+        return true;
+    }
+    drop(state);
+    threads.stuck -= 1;
+    let wanted = threads.working < shared.config.threads;
+    if wanted {
+        threads.working += 1;
+    }
+    drop(threads);
+    // Closing can block as well: not under the lock.
+    drop(result);
+    wanted
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Only whole updates are made under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

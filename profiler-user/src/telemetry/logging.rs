@@ -1,0 +1,42 @@
+//! The log: text or JSON lines on standard error, filtered by `PPROFD_LOG` or `RUST_LOG` (default `info`).
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+/// Why the log could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The filter is malformed.
+    #[error("cannot understand the filter in {variable}")]
+    Filter {
+        /// Where it stands.
+        variable: &'static str,
+        /// What is wrong.
+        #[source]
+        source: ParseError,
+    },
+    /// There is a log already.
+    #[error("cannot set up the log: it is set up already")]
+    Twice(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// Variables that may hold a filter, the first that is set counts.
+const VARIABLES: [&str; 2] = ["PPROFD_LOG", "RUST_LOG"];
+
+/// Sets up the log of this process; messages of crates that use `log` go the same way.
+pub fn init(json: bool) -> Result<(), LoggingError> {
+    use tracing_subscriber::util::SubscriberInitExt;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter()?).with_writer(std::io::stderr);
+    // `try_init` connects the `log` crate too.
+    let done = if json { builder.json().finish().try_init() } else { builder.finish().try_init() };
+    done.map_err(LoggingError::Twice)
+}
+
+fn filter() -> Result<EnvFilter, LoggingError> {
+    for variable in VARIABLES {
+        if let Ok(text) = std::env::var(variable) {
+            return EnvFilter::try_new(text).map_err(|source| LoggingError::Filter { variable, source });
+        }
+    }
+    Ok(EnvFilter::new("info"))
+}

@@ -1,0 +1,232 @@
+//! The handle of the agent: verbs that block until a worker has answered.
+
+use super::api::{FileFacts, Symbolized, UnwindTable};
+use super::pool::{Pool, Turn, Urgency};
+use super::protocol::{Answer, Empty, MAX_OFFSETS, Offsets, Request, Verb};
+use super::spawn::Spawner;
+use super::{Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, table};
+use crate::event::{FileNumber, FileOffset};
+use lru::LruCache;
+use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Workers that a file may end before it is refused.
+const MAX_ENDED: u32 = 2;
+/// Files that ended a worker which are remembered.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+/// A request waits for its turn this many deadlines long.
+const PATIENCE: u32 = 4;
+
+/// Symbol workers. A cheap handle; the processes end with the last one.
+#[derive(Clone)]
+pub struct Worker {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    // Before the spawner: processes must be reaped while their parent thread lives.
+    pool: Pool,
+    spawner: Spawner,
+    deadline: Duration,
+    /// How many workers a file has ended.
+    ended: Mutex<LruCache<(TrustDomain, FileNumber), u32>>,
+    sandbox: Mutex<Option<Sandbox>>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    requests: AtomicU64,
+    spawned: AtomicU64,
+    died: AtomicU64,
+    timed_out: AtomicU64,
+    hostile: AtomicU64,
+    denied: AtomicU64,
+    busy: AtomicU64,
+}
+
+/// Which file a request is about.
+#[derive(Clone, Copy)]
+struct Subject<'f> {
+    domain: TrustDomain,
+    file: FileNumber,
+    fd: BorrowedFd<'f>,
+}
+
+impl Worker {
+    /// Makes the handle. Processes are started when they are needed.
+    pub fn start(config: WorkerConfig) -> Result<Worker, WorkerError> {
+        let (workers, deadline) = (config.workers.clamp(1, 4), config.deadline);
+        let shared = Shared {
+            pool: Pool::new(workers),
+            spawner: Spawner::start(config).map_err(WorkerError::Spawn)?,
+            deadline,
+            ended: Mutex::new(LruCache::new(REMEMBERED)),
+            sandbox: Mutex::default(),
+            counts: Counts::default(),
+        };
+        Ok(Worker { shared: Arc::new(shared) })
+    }
+
+    /// Facts of a file. Blocks.
+    pub fn facts(&self, domain: TrustDomain, file: FileNumber, fd: BorrowedFd<'_>) -> Result<FileFacts, WorkerError> {
+        let subject = Subject { domain, file, fd };
+        self.shared.ask(subject, Urgency::Names, Verb::Facts(Empty {}), None, |answer| match answer {
+            Answer::Facts(facts) => check::facts(facts).map_err(WorkerError::Hostile),
+            other => Err(unexpected(other)),
+        })
+    }
+
+    /// Unwind rows of a file. Blocks.
+    pub fn unwind_table(
+        &self,
+        domain: TrustDomain,
+        file: FileNumber,
+        fd: BorrowedFd<'_>,
+    ) -> Result<UnwindTable, WorkerError> {
+        let subject = Subject { domain, file, fd };
+        let memory = table::memory_file().map_err(WorkerError::Prepare)?;
+        let lent = memory.try_clone().map_err(WorkerError::Prepare)?;
+        self.shared.ask(subject, Urgency::Table, Verb::Rows(Empty {}), Some(lent.as_fd()), |answer| match answer {
+            Answer::Rows(rows) => table::read(rows, memory).map_err(WorkerError::Hostile),
+            other => Err(unexpected(other)),
+        })
+    }
+
+    /// Names of offsets: as many answers as questions, in their order. Blocks.
+    pub fn symbolize(
+        &self,
+        domain: TrustDomain,
+        file: FileNumber,
+        fd: BorrowedFd<'_>,
+        offsets: &[FileOffset],
+    ) -> Result<Vec<Symbolized>, WorkerError> {
+        let subject = Subject { domain, file, fd };
+        let mut names = Vec::with_capacity(offsets.len());
+        while let Some(rest) = offsets.get(names.len()..).filter(|rest| !rest.is_empty()) {
+            let asked: Vec<u64> = rest.iter().take(MAX_OFFSETS).map(|o| o.0).collect();
+            let count = asked.len();
+            let verb = Verb::Symbolize(Offsets { offsets: asked });
+            names.extend(self.shared.ask(subject, Urgency::Names, verb, None, |answer| match answer {
+                Answer::Names(names) => check::names(&names, count).map_err(WorkerError::Hostile),
+                other => Err(unexpected(other)),
+            })?);
+        }
+        Ok(names)
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> WorkerCounts {
+        let counts = &self.shared.counts;
+        WorkerCounts {
+            requests: counts.requests.load(Relaxed),
+            spawned: counts.spawned.load(Relaxed),
+            died: counts.died.load(Relaxed),
+            timed_out: counts.timed_out.load(Relaxed),
+            hostile: counts.hostile.load(Relaxed),
+            denied: counts.denied.load(Relaxed),
+            busy: counts.busy.load(Relaxed),
+        }
+    }
+
+    /// What confines the workers, as the newest one found out; `None` before the first was started.
+    pub fn sandbox(&self) -> Option<Sandbox> {
+        self.shared.sandbox.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn unexpected(answer: Answer) -> WorkerError {
+    match answer {
+        Answer::Refused(why) => WorkerError::Refused(check::text(&why, 256)),
+        _ => WorkerError::Hostile("an answer to another question"),
+    }
+}
+
+impl Shared {
+    fn ask<T>(
+        &self,
+        subject: Subject<'_>,
+        urgency: Urgency,
+        verb: Verb,
+        memory: Option<BorrowedFd<'_>>,
+        accept: impl FnOnce(Answer) -> Result<T, WorkerError>,
+    ) -> Result<T, WorkerError> {
+        self.counts.requests.fetch_add(1, Relaxed);
+        let result = self.admit(subject, urgency).and_then(|turn| self.run(turn, subject, verb, memory, accept));
+        if let Err(error) = &result {
+            self.count(error, subject);
+        }
+        result
+    }
+
+    fn admit(&self, subject: Subject<'_>, urgency: Urgency) -> Result<Turn<'_>, WorkerError> {
+        let key = (subject.domain, subject.file);
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied().unwrap_or(0);
+        if ended >= MAX_ENDED {
+            return Err(WorkerError::Denied);
+        }
+        self.pool.turn(urgency, subject.domain, self.deadline * PATIENCE)
+    }
+
+    fn run<T>(
+        &self,
+        mut turn: Turn<'_>,
+        subject: Subject<'_>,
+        verb: Verb,
+        memory: Option<BorrowedFd<'_>>,
+        accept: impl FnOnce(Answer) -> Result<T, WorkerError>,
+    ) -> Result<T, WorkerError> {
+        let file = read_only(subject.fd).map_err(|e| WorkerError::Prepare(e.into()))?;
+        let mut process = match turn.process.take() {
+            Some(process) => process,
+            None => self.spawn()?,
+        };
+        let descriptors: Vec<_> = std::iter::once(file.as_fd()).chain(memory).collect();
+        let request = Request { file: subject.file.0, verb: Some(verb), ..Request::default() };
+        // A process that failed is dropped, and so killed, before the error leaves.
+        let reply = process.ask(request, &descriptors, self.deadline)?;
+        let result = accept(reply.answer.ok_or(WorkerError::Hostile("an answer without content"))?);
+        if !matches!(result, Err(WorkerError::Hostile(_))) {
+            turn.process = Some(process);
+        }
+        result
+    }
+
+    fn spawn(&self) -> Result<super::process::Process, WorkerError> {
+        let process = self.spawner.spawn()?;
+        self.counts.spawned.fetch_add(1, Relaxed);
+        let sandbox = process.sandbox();
+        tracing::debug!(pid = process.pid(), ?sandbox, "symbol worker started");
+        *self.sandbox.lock().unwrap_or_else(PoisonError::into_inner) = Some(sandbox.clone());
+        Ok(process)
+    }
+
+    /// Whatever ended a worker counts against the file.
+    fn count(&self, error: &WorkerError, subject: Subject<'_>) {
+        let (counter, ended) = match error {
+            WorkerError::Died => (&self.counts.died, true),
+            WorkerError::TimedOut => (&self.counts.timed_out, true),
+            WorkerError::Hostile(_) => (&self.counts.hostile, true),
+            WorkerError::Denied => (&self.counts.denied, false),
+            WorkerError::Busy => (&self.counts.busy, false),
+            _ => return,
+        };
+        counter.fetch_add(1, Relaxed);
+        if ended {
+            let key = (subject.domain, subject.file);
+            *self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_mut(key, || 0) += 1;
+        }
+    }
+}
+
+/// The same file, but the worker cannot write to it.
+fn read_only(fd: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    if fcntl_getfl(fd)? & OFlags::RWMODE == OFlags::RDONLY {
+        return rustix::io::fcntl_dupfd_cloexec(fd, 0);
+    }
+    open(format!("/proc/self/fd/{}", fd.as_raw_fd()), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}

@@ -1,0 +1,193 @@
+//! The worker process: confines itself, then answers requests until the agent hangs up. One request at a time.
+
+use super::api::{Symbolized, UnwindTable};
+use super::check::text;
+use super::protocol::{
+    Answer, Facts, FrameMessage, Hello, MAX_OFFSETS, Names, Place, Ready, Reply, Request, SegmentMessage, VERSION,
+    Verb, Wait, receive, send,
+};
+use super::sandbox::{self, Sandbox};
+use super::table;
+use crate::event::FileOffset;
+use crate::parse::ParseError;
+use crate::parse::names::ParsedFile;
+use crate::parse::source::FILE_BUDGET;
+use crate::parse::symbols::MAX_NAME;
+use prost::Message;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::fstat;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::ExitCode;
+use std::thread;
+
+/// addr2line recurses once per level of inlined calls; this holds tens of thousands.
+const STACK: usize = 64 << 20;
+/// Parsed files that are kept.
+const MAX_FILES: usize = 8;
+/// Bytes of names after which a reply is sent although more were asked for.
+const FULL_REPLY: usize = 4 << 20;
+
+/// What `pprofd symbol-worker` does; the socket to the agent is descriptor 3.
+pub fn run() -> ExitCode {
+    // Nobody reads what a worker could print: its end is its message.
+    if start().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn start() -> io::Result<()> {
+    let socket = sandbox::take_socket()?;
+    let (hello, _) = receive::<Hello>(socket.as_fd(), &Forever(socket.as_fd()))?;
+    if hello.version != VERSION {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let confined = sandbox::confine(hello.memory, table::MAX_TABLE)?;
+    // The thread must exist before the filter that refuses to make threads.
+    let serve = move || serve(&socket, sandbox::filter(confined), hello.memory);
+    thread::Builder::new().stack_size(STACK).spawn(serve)?.join().unwrap_or(Err(io::ErrorKind::Other.into()))
+}
+
+struct Forever<'s>(BorrowedFd<'s>);
+
+impl Wait for Forever<'_> {
+    fn wait(&self, writable: bool) -> io::Result<()> {
+        let flags = if writable { PollFlags::OUT } else { PollFlags::IN };
+        poll(&mut [PollFd::new(&self.0, flags)], None)
+            .map(drop)
+            .or_else(|e| if e == rustix::io::Errno::INTR { Ok(()) } else { Err(e.into()) })
+    }
+}
+
+fn serve(socket: &OwnedFd, sandbox: Sandbox, memory: u64) -> io::Result<()> {
+    let (socket, wait) = (socket.as_fd(), Forever(socket.as_fd()));
+    let Sandbox { landlock, seccomp, no_capabilities, refused } = sandbox;
+    send(socket, &Ready { version: VERSION, landlock, seccomp, no_capabilities, refused }, &[], &wait)?;
+    let mut server = Server { files: Vec::new(), memory };
+    loop {
+        let (request, descriptors) = match receive::<Request>(socket, &wait) {
+            Ok(received) => received,
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        if request.version != VERSION {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let answer = server.answer(&request, descriptors).unwrap_or_else(|e| Answer::Refused(refusal(&e)));
+        send(socket, &Reply { version: VERSION, id: request.id, answer: Some(answer) }, &[], &wait)?;
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ServerError {
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    #[error("cannot write the table: {0}")]
+    Write(#[source] io::Error),
+    #[error("cannot look at the file: {0}")]
+    Look(#[source] rustix::io::Errno),
+    #[error("malformed request")]
+    Malformed,
+}
+
+fn refusal(error: &ServerError) -> String {
+    text(&error.to_string(), 256)
+}
+
+/// What tells whether a number still stands for the same bytes.
+type Identity = (u64, u64, i64, i64, u64);
+
+struct Kept {
+    number: u32,
+    identity: Identity,
+    file: ParsedFile,
+}
+
+struct Server {
+    /// Least recently used first.
+    files: Vec<Kept>,
+    memory: u64,
+}
+
+impl Server {
+    fn answer(&mut self, request: &Request, descriptors: Vec<OwnedFd>) -> Result<Answer, ServerError> {
+        let mut descriptors = descriptors.into_iter();
+        let (file, second) = (descriptors.next().ok_or(ServerError::Malformed)?, descriptors.next());
+        match (&request.verb, second) {
+            (Some(Verb::Facts(_)), None) => Ok(Answer::Facts(facts(&self.parse(file)?))),
+            (Some(Verb::Rows(_)), Some(memory)) => {
+                self.make_room(0);
+                let unwind_table: UnwindTable = self.parse(file)?.unwind_table()?;
+                Ok(Answer::Rows(table::write(&unwind_table, memory).map_err(ServerError::Write)?))
+            }
+            (Some(Verb::Symbolize(asked)), None) if asked.offsets.len() <= MAX_OFFSETS => {
+                let file = self.kept(request.file, file)?;
+                Ok(Answer::Names(names(file, &asked.offsets)))
+            }
+            _ => Err(ServerError::Malformed),
+        }
+    }
+
+    fn parse(&self, file: OwnedFd) -> Result<ParsedFile, ServerError> {
+        Ok(ParsedFile::parse(File::from(file), FILE_BUDGET.min(self.memory / 2))?)
+    }
+
+    fn kept(&mut self, number: u32, fd: OwnedFd) -> Result<&ParsedFile, ServerError> {
+        let stat = fstat(&fd).map_err(ServerError::Look)?;
+        let identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_ctime, stat.st_ctime_nsec as u64);
+        let known = self.files.iter().position(|k| k.number == number).map(|i| self.files.remove(i));
+        let kept = match known {
+            Some(kept) if kept.identity == identity => kept,
+            _ => {
+                self.make_room(1);
+                Kept { number, identity, file: self.parse(fd)? }
+            }
+        };
+        self.files.push(kept);
+        self.files.last().map(|k| &k.file).ok_or(ServerError::Malformed)
+    }
+
+    /// Forgets the least recently used files until `more` fit in and a quarter of the memory holds the rest.
+    fn make_room(&mut self, more: usize) {
+        let held = |files: &[Kept]| files.iter().map(|k| k.file.held()).sum::<u64>();
+        while !self.files.is_empty() && (self.files.len() + more > MAX_FILES || held(&self.files) > self.memory / 4) {
+            self.files.remove(0);
+        }
+    }
+}
+
+fn facts(file: &ParsedFile) -> Facts {
+    let facts = file.facts();
+    let segment = |s: &super::api::Segment| SegmentMessage { offset: s.offset, size: s.size, address: s.address };
+    Facts { build_id: facts.build_id, segments: facts.segments.iter().map(segment).collect(), go: facts.go }
+}
+
+fn names(file: &ParsedFile, offsets: &[u64]) -> Names {
+    let mut names = Names::default();
+    let mut size = 0;
+    for offset in offsets {
+        let place = place(file.symbolize(FileOffset(*offset)));
+        size += place.encoded_len();
+        names.places.push(place);
+        if size > FULL_REPLY {
+            break;
+        }
+    }
+    names
+}
+
+fn place(symbolized: Symbolized) -> Place {
+    match symbolized {
+        Symbolized::Missing(reason) => Place { frames: Vec::new(), missing: reason as u32 },
+        Symbolized::Frames(frames) => {
+            let frame = |f: super::api::SymbolFrame| FrameMessage {
+                name: text(&f.name, MAX_NAME),
+                system_name: text(&f.system_name, MAX_NAME),
+                file: text(&f.file, MAX_NAME),
+                line: f.line,
+                column: f.column,
+                start_line: f.start_line,
+            };
+            Place { frames: frames.into_iter().map(frame).collect(), missing: 0 }
+        }
+    }
+}

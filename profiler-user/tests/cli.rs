@@ -1,0 +1,112 @@
+//! The built binary: help, exit codes, and which source of a setting counts.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::process::{Command, Output};
+
+/// Runs `pprofd` with these arguments and nothing of the surrounding `PPROFD_*`.
+fn pprofd(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pprofd"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PPROFD_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).envs(variables.iter().copied()).output().expect("run pprofd")
+}
+
+fn check(arguments: &[&str], variables: &[(&str, &str)], code: i32, says: &str) {
+    let output = pprofd(arguments, variables);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?} {variables:?}: {error}");
+    assert!(error.contains(says), "{arguments:?} {variables:?}: {error}");
+}
+
+#[test]
+fn help_says_everything() {
+    let output = pprofd(&["--help"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    insta::assert_snapshot!(String::from_utf8(output.stdout).expect("text"));
+}
+
+#[test]
+fn version_ends_well() {
+    let output = pprofd(&["--version"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("pprofd {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_usage_ends_with_64() {
+    check(&["--nonsense"], &[], 64, "--nonsense");
+    check(&["fly"], &[], 64, "fly");
+    check(&["--hz"], &[], 64, "--hz");
+    check(&["--hz", "1000"], &[], 64, "--hz 1000 is out of bounds: it must be 0 to 999");
+    check(&["--ring-memory", "3MiB"], &[], 64, "not a power of two");
+    check(&["doctor", "--hz", "7"], &[], 64, "--hz");
+}
+
+#[test]
+fn a_remote_address_is_refused_with_a_sentence() {
+    check(&["--listen", "0.0.0.0:7060"], &[], 64, "remote access is not in this version");
+    check(&["serve", "--listen", "[::]:7060"], &[], 64, "remote access is not in this version");
+}
+
+#[test]
+fn a_flag_counts_before_the_environment_before_the_file() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("pprofd.toml");
+    std::fs::write(&path, "hz = 1001\n").expect("write");
+    let file = path.to_str().expect("text");
+    check(&["--config", file], &[], 64, "--hz 1001 ");
+    check(&["--config", file], &[("PPROFD_HZ", "1002")], 64, "--hz 1002 ");
+    check(&["--config", file, "--hz", "1003"], &[("PPROFD_HZ", "1002")], 64, "--hz 1003 ");
+    check(&[], &[("PPROFD_CONFIG", file)], 64, "--hz 1001 ");
+}
+
+#[test]
+fn a_bad_configuration_file_ends_with_64() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("pprofd.toml");
+    let file = path.to_str().expect("text");
+    check(&["--config", file], &[], 64, "cannot read the configuration file");
+    std::fs::write(&path, "hertz = 5\n").expect("write");
+    check(&["--config", file], &[], 64, "unknown field `hertz`");
+    std::fs::write(&path, "hz = [").expect("write");
+    check(&["--config", file], &[], 64, "is not valid");
+}
+
+#[test]
+fn doctor_names_every_capability_and_ends_as_it_judges() {
+    let output = pprofd(&["doctor"], &[]);
+    let table = String::from_utf8(output.stdout).expect("text");
+    for name in
+        ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_CHECKPOINT_RESTORE", "CAP_SYSLOG"]
+    {
+        assert!(table.contains(name), "{name} in:\n{table}");
+    }
+    let ends_well = table.ends_with("pprofd can run here.\n");
+    assert_eq!(output.status.code() == Some(0), ends_well, "{table}");
+    assert!(!table.contains('\x1b'), "no colors in a pipe");
+}
+
+/// Another user namespace has all capabilities, none of which counts, and every check there is the binary's own.
+#[test]
+fn a_foreign_namespace_is_refused() {
+    let inside = |flags: &[&str], command: &[&str]| {
+        let binary = env!("CARGO_BIN_EXE_pprofd");
+        Command::new("unshare").args(flags).arg(binary).args(command).output().expect("run unshare")
+    };
+    if !Command::new("unshare").args(["-Ur", "true"]).status().expect("run unshare").success() {
+        return;
+    }
+    for command in [&["doctor"][..], &[]] {
+        assert_eq!(inside(&["-Ur"], command).status.code(), Some(77), "{command:?}");
+    }
+    let output = inside(&["-Ur", "--pid", "--fork", "--mount-proc"], &["serve"]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("PID namespace: not the initial one") && error.contains("user namespace"), "{error}");
+    if rustix::process::getuid().is_root() {
+        let output = inside(&["--pid", "--fork", "--mount-proc"], &["serve"]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(69), "{error}");
+        assert!(error.contains("PID namespace: not the initial one"), "{error}");
+    }
+}

@@ -1,0 +1,419 @@
+//! What the symbol worker says of real files, judged by binutils and by the sources they were built from.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use profiler_ebpf::unwind::rule::{
+    CODE_STOP, CODE_UNSUPPORTED, DICTIONARY, KIND_FRAME_POINTER, KIND_PLT, KIND_REGISTER, KIND_SIGNAL, PAGE_BITS,
+    RA_IN_REGISTER, RBP_AT_CFA, RBP_SAME, REGISTER_BP, REGISTER_SP, Rule,
+};
+use profiler_user::event::{FileNumber, FileOffset};
+use profiler_user::worker::api::{SymbolFrame, Symbolized, UnwindTable};
+use profiler_user::worker::{TrustDomain, Worker, WorkerConfig, WorkerError};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const DOMAIN: TrustDomain = TrustDomain { owner: 0, mount_namespace: 1 };
+const FILE: FileNumber = FileNumber(1);
+
+fn worker() -> Worker {
+    let executable = PathBuf::from(env!("CARGO_BIN_EXE_pprofd"));
+    let config = WorkerConfig { executable, workers: 1, memory: 2 << 30, deadline: Duration::from_mins(1) };
+    Worker::start(config).unwrap()
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A program built from source in a folder of its own.
+struct Program {
+    folder: tempfile::TempDir,
+}
+
+impl Program {
+    fn compile(compiler: &str, extension: &str, source: &str, flags: &[&str]) -> Program {
+        let program = Program { folder: tempfile::tempdir().unwrap() };
+        let file = program.folder.path().join("source").with_extension(extension);
+        fs::write(&file, source).unwrap();
+        run(Command::new(compiler).args(flags).arg("-o").arg(program.path()).arg(&file));
+        program
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("program")
+    }
+
+    fn open(&self) -> File {
+        File::open(self.path()).unwrap()
+    }
+
+    fn symbols(&self) -> Vec<(String, u64)> {
+        let text = run(Command::new("readelf").args(["-sW"]).arg(self.path()));
+        let words = text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>());
+        let named = words.filter_map(|w| Some((w.get(7)?.to_string(), u64::from_str_radix(w.get(1)?, 16).ok()?)));
+        named.filter(|s| s.1 != 0).collect()
+    }
+
+    /// File offset of a symbol plus `plus`, by readelf.
+    fn offset_of(&self, symbol: &str, plus: u64) -> FileOffset {
+        let (_, address) = self.symbols().into_iter().find(|s| s.0 == symbol).unwrap_or_else(|| panic!("no {symbol}"));
+        FileOffset(offset_of(&segments(&self.path()), address).unwrap() + plus)
+    }
+
+    fn symbolize(&self, offsets: &[FileOffset]) -> Vec<Vec<SymbolFrame>> {
+        let names = worker().symbolize(DOMAIN, FILE, self.open().as_fd(), offsets).unwrap();
+        let frames = |name| match name {
+            Symbolized::Frames(frames) => frames,
+            Symbolized::Missing(_) => Vec::new(),
+        };
+        names.into_iter().map(frames).collect()
+    }
+
+    fn frames(&self, symbol: &str) -> Vec<SymbolFrame> {
+        self.symbolize(&[self.offset_of(symbol, 1)]).remove(0)
+    }
+
+    fn table(&self) -> UnwindTable {
+        worker().unwind_table(DOMAIN, FILE, self.open().as_fd()).unwrap()
+    }
+}
+
+/// (offset, address, size) of executable segments, by readelf.
+fn segments(path: &Path) -> Vec<(u64, u64, u64)> {
+    let text = run(Command::new("readelf").args(["-lW"]).arg(path));
+    let hex = |s: &str| u64::from_str_radix(s.trim_start_matches("0x"), 16).unwrap();
+    let loads = text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>()).filter(|w| w.first() == Some(&"LOAD"));
+    loads
+        .filter(|w| w[6..w.len() - 1].iter().any(|f| f.contains('E')))
+        .map(|w| (hex(w[1]), hex(w[2]), hex(w[4])))
+        .collect()
+}
+
+fn offset_of(segments: &[(u64, u64, u64)], address: u64) -> Option<u64> {
+    segments.iter().find(|s| address >= s.1 && address < s.1 + s.2).map(|s| address - s.1 + s.0)
+}
+
+const C: &str = "
+__attribute__((noinline)) int leaf(int x) { volatile int y = x; return y * 3; }
+static inline __attribute__((always_inline)) int middle(int x) {
+    return leaf(x) + 1;
+}
+__attribute__((noinline)) int outer(int x) {
+    return middle(x) + middle(x + 1);
+}
+int main(int argc, char **argv) { return outer(argc) & 1; }
+";
+
+#[test]
+fn functions_lines_and_inlined_calls_of_every_kind_of_debug_information() {
+    for flags in [
+        &["-gdwarf-2"][..],
+        &["-gdwarf-3"],
+        &["-gdwarf-4"],
+        &["-gdwarf-5"],
+        &["-g", "-gz"],
+        &["-g", "-gz=zlib-gnu"],
+        &["-g", "-no-pie"],
+        &["-g", "-static"],
+        &["-g", "-static-pie"],
+    ] {
+        let program = Program::compile("gcc", "c", C, &[&["-O1"], flags].concat());
+        let leaf = program.frames("leaf");
+        assert_eq!(leaf.len(), 1, "{flags:?}");
+        assert_eq!((leaf[0].name.as_str(), leaf[0].line, leaf[0].start_line), ("leaf", 2, 2), "{flags:?}");
+        assert_eq!(Path::new(&leaf[0].file), program.folder.path().join("source.c"), "{flags:?}");
+        // Somewhere in `outer` its inlined `middle` calls `leaf`.
+        let offsets: Vec<_> = (0..30).map(|plus| program.offset_of("outer", plus)).collect();
+        let inlined = program.symbolize(&offsets).into_iter().find(|f| f.len() == 2).unwrap();
+        let seen: Vec<_> = inlined.iter().map(|f| (f.name.as_str(), f.line, f.start_line)).collect();
+        assert_eq!(seen, [("middle", 4, 3), ("outer", 7, 6)], "{flags:?}");
+    }
+}
+
+#[test]
+fn without_debug_information_the_symbol_table_names_functions() {
+    let program = Program::compile("gcc", "c", C, &["-O1"]);
+    let frame = SymbolFrame { name: "leaf".into(), system_name: "leaf".into(), ..SymbolFrame::default() };
+    assert_eq!(program.frames("leaf"), [frame]);
+    let offset = program.offset_of("leaf", 0);
+    run(Command::new("strip").arg(program.path()));
+    assert!(program.symbolize(&[offset, FileOffset(1 << 39)]).iter().all(Vec::is_empty));
+}
+
+#[test]
+fn cpp_is_demangled_and_keeps_its_system_name() {
+    let source =
+        "namespace n { template <class T> __attribute__((noinline)) T twice(T x) { volatile T y = x; return y + y; } }
+int main(int argc, char **) { return n::twice(argc); }";
+    for flags in [&["-O1", "-g"][..], &["-O1"]] {
+        let frames = Program::compile("g++", "cc", source, flags).frames("_ZN1n5twiceIiEET_S1_");
+        assert_eq!(frames[0].name, "int n::twice<int>(int)");
+        assert_eq!(frames[0].system_name, "_ZN1n5twiceIiEET_S1_");
+    }
+}
+
+#[test]
+fn rust_is_demangled_without_its_hash() {
+    let source = "#[inline(never)] pub fn work(x: usize) -> usize { std::hint::black_box(x) * 3 }
+fn main() { std::process::exit((work(std::env::args().count()) & 1) as i32) }";
+    for mangling in ["-Csymbol-mangling-version=legacy", "-Csymbol-mangling-version=v0"] {
+        // Without this flag 1.95 knows v0 only; the variable lets stable take it.
+        let folder = tempfile::tempdir().unwrap();
+        let program = Program { folder };
+        let file = program.folder.path().join("source.rs");
+        fs::write(&file, source).unwrap();
+        let flags = ["-O", "-g", "-Zunstable-options", "--crate-name", "demo", mangling];
+        run(Command::new("rustc").env("RUSTC_BOOTSTRAP", "1").args(flags).arg("-o").arg(program.path()).arg(&file));
+        let mangled = program.symbols().into_iter().find(|s| s.0.contains("4demo4work") || s.0.ends_with("4demo4work"));
+        let frames = program.frames(&mangled.clone().unwrap().0);
+        let outermost = frames.last().unwrap();
+        assert_eq!((outermost.name.as_str(), outermost.start_line), ("demo::work", 1), "{mangling}");
+        assert_eq!(outermost.system_name, mangled.unwrap().0);
+    }
+}
+
+/// What a table says of an offset.
+fn rule_at(table: &UnwindTable, offset: FileOffset) -> (u16, Rule) {
+    let page = table.pages[usize::try_from((offset.0 >> PAGE_BITS) - table.first_page).unwrap()];
+    let rows = &table.rows[page.0 as usize..][..usize::from(page.1)];
+    let within = offset.0 & ((1 << PAGE_BITS) - 1);
+    let code = rows[rows.partition_point(|r| u64::from(r.0) <= within) - 1].1;
+    if code & DICTIONARY != 0 {
+        return (code, table.rules[usize::from(code & !DICTIONARY)]);
+    }
+    let rbp = i32::from(code >> 9);
+    let rbp_kind = if rbp == 0 { RBP_SAME } else { RBP_AT_CFA };
+    let (cfa_offset, rbp_offset) = (i32::from(code & 511) * 8, -8 * rbp);
+    (code, Rule { kind: KIND_REGISTER, cfa_register: REGISTER_SP, rbp_kind, cfa_offset, rbp_offset, ..Rule::default() })
+}
+
+/// A row as readelf prints it.
+#[derive(Debug)]
+struct Row {
+    address: u64,
+    cfa: String,
+    rbp: Option<String>,
+    ra: Option<String>,
+}
+
+/// All rows of `.eh_frame` but those of signal frames, by `readelf --debug-dump=frames-interp`.
+fn rows_by_readelf(path: &Path) -> Vec<Row> {
+    let dump = run(Command::new("readelf").args(["--debug-dump=frames-interp", "-wN"]).arg(path));
+    let (mut columns, mut rows, mut signals) = (Vec::new(), Vec::new(), HashMap::new());
+    let mut wanted = false;
+    for line in dump.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if line.contains(" CIE ") {
+            wanted = false;
+            signals.insert(words[0].to_owned(), words.iter().any(|w| w.starts_with('"') && w.contains('S')));
+        } else if let Some((_, cie)) = line.split_once("cie=") {
+            let cie = cie.split_whitespace().next().unwrap();
+            wanted = signals.get(cie) == Some(&false);
+        } else if words.first() == Some(&"LOC") {
+            columns = words[2..].iter().map(|w| (*w).to_owned()).collect();
+        } else if wanted && words.len() == columns.len() + 2 {
+            let column = |name: &str| Some(words[columns.iter().position(|c| c == name)? + 2].to_owned());
+            let address = u64::from_str_radix(words[0], 16).unwrap();
+            rows.push(Row { address, cfa: words[1].to_owned(), rbp: column("rbp"), ra: column("ra") });
+        }
+    }
+    rows
+}
+
+fn register(name: &str) -> u8 {
+    const OTHERS: [&str; 16] =
+        ["rax", "rdx", "rcx", "rbx", "rsi", "rdi", "", "", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
+    match name {
+        "rsp" => REGISTER_SP,
+        "rbp" => REGISTER_BP,
+        other => 16 + u8::try_from(OTHERS.iter().position(|r| *r == other).unwrap()).unwrap(),
+    }
+}
+
+fn check_row(row: &Row, code: u16, rule: Rule) {
+    let what = format!("{row:x?} -> {code:#x} {rule:?}");
+    if row.ra.as_deref() == Some("u") {
+        return assert_eq!(code, CODE_STOP, "{what}");
+    }
+    if row.ra.as_deref() != Some("c-8") {
+        return assert!(code == CODE_UNSUPPORTED || rule.ra_kind == RA_IN_REGISTER, "{what}");
+    }
+    if row.cfa == "exp" {
+        return assert!(rule.kind != KIND_REGISTER, "{what}");
+    }
+    let (name, offset) = row.cfa.split_once('+').unwrap();
+    let expected = (KIND_REGISTER, register(name), offset.parse().unwrap());
+    assert_eq!((rule.kind, rule.cfa_register, rule.cfa_offset), expected, "{what}");
+    match row.rbp.as_deref() {
+        None | Some("u" | "s") => assert_eq!(rule.rbp_kind, RBP_SAME, "{what}"),
+        Some(at) if at.starts_with("c-") => {
+            assert_eq!((rule.rbp_kind, -rule.rbp_offset), (RBP_AT_CFA, at[2..].parse().unwrap()), "{what}");
+        }
+        Some(_) => assert!(rule.rbp_kind > RBP_AT_CFA, "{what}"),
+    }
+}
+
+/// Compares a file's table with readelf's rows; returns how many were compared.
+fn compare_with_readelf(path: &Path) -> usize {
+    let table = worker().unwind_table(DOMAIN, FILE, File::open(path).unwrap().as_fd()).unwrap();
+    assert!(table.has_unwind_info);
+    let (segments, rows) = (segments(path), rows_by_readelf(path));
+    let mut compared = 0;
+    for (row, next) in rows.iter().zip(rows.iter().skip(1)) {
+        // A row that is followed by one at the same address never holds.
+        if let (Some(offset), true) = (offset_of(&segments, row.address), row.address != next.address) {
+            let (code, rule) = rule_at(&table, FileOffset(offset));
+            check_row(row, code, rule);
+            compared += 1;
+        }
+    }
+    compared
+}
+
+#[test]
+fn rows_of_libraries_are_those_of_readelf() {
+    let folder = Path::new("/lib/x86_64-linux-gnu");
+    let files = ["libc.so.6", "libm.so.6", "libcrypto.so.3"].map(|f| folder.join(f));
+    let compared: usize = files.iter().filter(|f| f.exists()).map(|f| compare_with_readelf(f)).sum();
+    assert!(compared > 15_000, "{compared}");
+    assert!(compare_with_readelf(Path::new("/lib64/ld-linux-x86-64.so.2")) > 500);
+}
+
+#[test]
+fn rows_of_programs_and_of_the_vdso_are_those_of_readelf() {
+    let source = "__attribute__((noinline)) int f(int n) {
+    __attribute__((aligned(64))) volatile char a[128]; char b[n]; __builtin_memset(b, n, n); a[0] = b[0]; return a[0]; }
+int main(int argc, char **argv) { return f(argc); }";
+    for flags in [&["-O2"][..], &["-O2", "-static"], &["-O0"]] {
+        assert!(compare_with_readelf(&Program::compile("gcc", "c", source, flags).path()) > 5);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let vdso = folder.path().join("vdso");
+    fs::write(&vdso, vdso_image()).unwrap();
+    assert!(compare_with_readelf(&vdso) > 5);
+}
+
+fn vdso_image() -> Vec<u8> {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|l| l.ends_with("[vdso]")).unwrap();
+    let (start, end) = line.split_whitespace().next().unwrap().split_once('-').unwrap();
+    let (start, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
+    let mut image = vec![0; usize::try_from(end - start).unwrap()];
+    File::open("/proc/self/mem").unwrap().read_exact_at(&mut image, start).unwrap();
+    image
+}
+
+#[test]
+fn special_rules() {
+    let program = Program::compile("gcc", "c", "#include <unistd.h>\nint main() { return vfork(); }", &["-static"]);
+    let table = program.table();
+    let at = |symbol, plus| rule_at(&table, program.offset_of(symbol, plus));
+    assert_eq!(at("_start", 4).0, CODE_STOP);
+    let restore = program.offset_of("__restore_rt", 0);
+    assert_eq!(rule_at(&table, restore).1.kind, KIND_SIGNAL);
+    // A signal handler returns to the first byte; the lookup address is the byte before.
+    assert_eq!(rule_at(&table, FileOffset(restore.0 - 1)).1.kind, KIND_SIGNAL);
+    let rdi = 5;
+    assert!((0..16).map(|plus| at("__vfork", plus).1).any(|r| (r.ra_kind, r.ra_register) == (RA_IN_REGISTER, rdi)));
+
+    let flags = ["-no-pie", "-Wl,-z,lazy", "-fcf-protection=none"];
+    let lazy = Program::compile("gcc", "c", "#include <stdio.h>\nint main() { return puts(\"\"); }", &flags);
+    assert!(lazy.table().rules.iter().any(|r| r.kind == KIND_PLT && (10..=11).contains(&r.threshold)));
+}
+
+#[test]
+fn without_unwind_information_the_entry_is_a_root() {
+    let flags =
+        ["-nostdlib", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-static", "-Wl,--build-id=none"];
+    let program = Program::compile("gcc", "c", "void _start(void) { for (;;); }", &flags);
+    let table = program.table();
+    assert!(!table.has_unwind_info && !table.any_stack);
+    assert_eq!(rule_at(&table, program.offset_of("_start", 1)).0, CODE_STOP);
+}
+
+#[test]
+fn go_programs_follow_frame_pointers_and_stop_at_known_roots() {
+    const SOURCE: &str = "package main
+
+import \"os\"
+
+//go:noinline
+func work(n int) int {
+\treturn n * 3
+}
+
+func main() {
+\tos.Exit(work(len(os.Args)) & 1)
+}
+";
+    let program = Program { folder: tempfile::tempdir().unwrap() };
+    let file = program.folder.path().join("main.go");
+    fs::write(&file, SOURCE).unwrap();
+    let installed = "/usr/local/go/bin/go";
+    let go = if Path::new(installed).exists() { installed } else { "go" };
+    run(Command::new(go).args(["build", "-o"]).arg(program.path()).arg(&file).env("CGO_ENABLED", "0"));
+    assert!(worker().facts(DOMAIN, FILE, program.open().as_fd()).unwrap().go);
+    let table = program.table();
+    assert!(table.any_stack);
+    let work = rule_at(&table, program.offset_of("main.work", 1)).1;
+    assert_eq!((work.kind, work.threshold), (KIND_FRAME_POINTER, 1));
+    for root in ["runtime.goexit", "runtime.mcall", "runtime.mstart", "runtime.rt0_go"] {
+        let names = program.symbols();
+        let name = &names.iter().find(|s| s.0.strip_suffix(".abi0").unwrap_or(&s.0) == root).unwrap().0;
+        assert_eq!(rule_at(&table, program.offset_of(name, 1)).0, CODE_STOP, "{root}");
+    }
+    let frames = program.symbolize(&[program.offset_of("main.work", 0)]).remove(0);
+    assert_eq!((frames[0].name.as_str(), frames[0].system_name.as_str()), ("main.work", "main.work"));
+    // A function that needs no frame begins with its body.
+    assert!(matches!((frames[0].line, frames[0].start_line), (6 | 7, 6)), "{frames:?}");
+}
+
+#[test]
+fn facts_are_those_of_readelf() {
+    let program = Program::compile("gcc", "c", C, &["-Wl,--build-id=0x0123456789abcdef"]);
+    let facts = worker().facts(DOMAIN, FILE, program.open().as_fd()).unwrap();
+    assert_eq!((facts.build_id.as_str(), facts.go), ("0123456789abcdef", false));
+    let seen: Vec<_> = facts.segments.iter().map(|s| (s.offset, s.address, s.size)).collect();
+    assert_eq!(seen, segments(&program.path()));
+}
+
+#[test]
+fn damaged_files_cost_their_own_names_only() {
+    let worker = worker();
+    let program = Program::compile("gcc", "c", C, &["-O1", "-g"]);
+    let good = fs::read(program.path()).unwrap();
+    let offset = program.offset_of("outer", 8);
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |limit: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).unwrap() % limit
+    };
+    for round in 0..300 {
+        let mut bytes = good.clone();
+        for _ in 0..=below(40) {
+            // Much of the damage goes to the headers at both ends.
+            let at = [below(bytes.len()), below(1024), bytes.len() - 1 - below(2400)][below(3)];
+            bytes[at] = u8::try_from(below(256)).unwrap();
+        }
+        bytes.truncate(bytes.len() - if round % 5 == 0 { below(4000) } else { 0 });
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let number = FileNumber(1000 + round);
+        let errors = [
+            worker.symbolize(DOMAIN, number, file.as_fd(), &[offset]).err(),
+            worker.unwind_table(DOMAIN, number, file.as_fd()).err(),
+            worker.facts(DOMAIN, number, file.as_fd()).err(),
+        ];
+        for error in errors.into_iter().flatten() {
+            assert!(matches!(error, WorkerError::Refused(_)), "round {round}: {error}");
+        }
+    }
+    assert_eq!((worker.counts().died, worker.counts().spawned), (0, 1));
+}

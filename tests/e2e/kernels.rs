@@ -1,0 +1,48 @@
+//! Debian's 6.1 cloud kernel, the oldest that is supported, in an emulator: the object loads there and a known program is
+//! sampled. Time in the guest is stretched, so shares are asserted, never counts.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use tests::harness::{Profile, agent, programs, strict, tools};
+
+#[test]
+fn debians_6_1_kernel_loads_the_object_and_samples() {
+    let scripts = programs::root().join("tests/scripts");
+    let script = |name: &str| scripts.join(name).display().to_string();
+    let kernels = programs::root().join("target/kernels").display().to_string();
+    let kernel = tools::output(&script("get-kernel.sh"), &["6.1", "cloud", &kernels]);
+    let burner = programs::c("burner.c", &["-static"]);
+    let mut guest = Command::new(script("vm-run.sh"));
+    guest.args(["-k", kernel.trim(), "-t", "300"]);
+    put(&mut guest, &agent::binary(), "/pprofd");
+    put(&mut guest, &burner, "/burner");
+    put(&mut guest, &scripts.join("smoke.sh"), "/smoke.sh");
+    if let Some(object) = std::env::var_os("PPROFD_EBPF_OBJECT") {
+        put(&mut guest, Path::new(&object), "/object");
+    }
+    let output = guest.args(["--", "sh", "/smoke.sh"]).stdin(Stdio::null()).output().unwrap();
+    let console = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}; the guest's console:\n{console}", output.status);
+    let profile = Profile::parse(&decode(between(&console, "smoke: profile begins", "smoke: profile ends")));
+    strict::assert_strict(&profile);
+    assert!(profile.count() > 40, "{}", profile.summary());
+    let share = profile.share(|sample| sample.has_chain(&["burn_inner", "burn_outer", "main"]));
+    assert!(share >= 0.8, "{:.1} % of\n{}", share * 100.0, profile.summary());
+}
+
+fn put(guest: &mut Command, file: &Path, place: &str) {
+    guest.arg("-f").arg(format!("{}:{place}", file.display()));
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let rest = text.split_once(start).unwrap_or_else(|| panic!("no {start:?} in\n{text}")).1;
+    rest.split_once(end).unwrap_or_else(|| panic!("no {end:?} in\n{text}")).0
+}
+
+fn decode(text: &str) -> Vec<u8> {
+    let mut child =
+        Command::new("base64").args(["-d", "-i"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child.wait_with_output().unwrap().stdout
+}

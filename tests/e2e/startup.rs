@@ -1,0 +1,137 @@
+//! Start and end of the agent: what is said when it cannot run, with which exit code, and what it leaves behind.
+
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use tests::harness::{Agent, Target, agent, programs, tools, wait};
+
+/// Runs the agent, which must end by itself.
+fn ends(mut command: Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+#[track_caller]
+fn assert_ends(output: &Output, code: i32, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_64() {
+    let with = |arguments: &[&str]| {
+        let mut command = Command::new(agent::binary());
+        command.args(arguments);
+        ends(command)
+    };
+    assert_ends(&with(&["--nonsense"]), 64, &["--nonsense"]);
+    assert_ends(&with(&["--hz", "5000"]), 64, &["hz"]);
+    assert_ends(&with(&["--config", "/nonexistent.toml"]), 64, &["/nonexistent.toml"]);
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_remedy() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = Command::new(agent::binary());
+    command.args(["--listen", &taken.local_addr().unwrap().to_string()]);
+    assert_ends(&ends(command), 69, &["in use", "--listen"]);
+}
+
+#[test]
+fn a_missing_capability_is_named_and_is_77() {
+    for (dropped, name) in
+        [("-bpf,-sys_admin", "CAP_BPF"), ("-perfmon,-sys_admin", "CAP_PERFMON"), ("-sys_ptrace", "CAP_SYS_PTRACE")]
+    {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set", dropped, "--inh-caps", dropped, "--"]).arg(agent::binary());
+        assert_ends(&ends(command), 77, &[name]);
+    }
+}
+
+#[test]
+fn an_ordinary_user_is_told_what_is_missing() {
+    // The binary must be one that this user may execute, wherever the checkout lies.
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let binary = folder.path().join("pprofd");
+    programs::copy_to(&agent::binary(), &binary);
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&binary);
+    assert_ends(&ends(command), 77, &["CAP_BPF"]);
+}
+
+#[test]
+fn another_pid_namespace_is_refused() {
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--"]).arg(agent::binary());
+    assert_ends(&ends(command), 69, &["PID namespace"]);
+}
+
+#[test]
+fn doctor_tells_what_this_host_allows() {
+    let mut command = Command::new(agent::binary());
+    command.arg("doctor");
+    let output = ends(command);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("CAP_BPF") && said.contains("BTF"), "{said}");
+}
+
+#[test]
+fn sigterm_and_sigint_end_it_cleanly_and_nothing_stays_loaded() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let before = tools::bpf_ids();
+        let agent = Agent::start(&[]);
+        assert_ne!(tools::bpf_ids(), before, "the agent loaded nothing");
+        let status = agent.end(signal);
+        assert_eq!(status.code(), Some(0), "{status}");
+        gone(&before);
+    }
+}
+
+#[test]
+fn sigterm_ends_a_request_that_is_open() {
+    let target = Target::start(&programs::c("burner.c", &[]), &[]);
+    let agent = Agent::start(&[]);
+    let address = agent.address;
+    let path = format!("/pid/{}/debug/pprof/profile?seconds=60", target.pid());
+    let open = tests::harness::http::send(address, "GET", &path, &[], b"").unwrap();
+    wait::window(Duration::from_secs(1));
+    assert_eq!(agent.end(Signal::TERM).code(), Some(0));
+    drop(open);
+}
+
+#[test]
+fn kill_9_leaves_nothing_loaded_and_no_worker() {
+    let before = tools::bpf_ids();
+    let agent = Agent::start(&[]);
+    let pid = agent.pid();
+    let workers = children(pid);
+    assert!(!workers.is_empty(), "the agent has no worker");
+    agent.end(Signal::KILL);
+    gone(&before);
+    wait::until_true("the workers to be gone", Duration::from_secs(10), || {
+        workers.iter().all(|worker| !std::path::Path::new(&format!("/proc/{worker}")).exists())
+    });
+    drop(Agent::start(&[]));
+}
+
+/// Waits until all that is loaded was loaded before: the kernel frees maps a moment after their last user.
+fn gone(before: &BTreeMap<&'static str, Vec<u64>>) {
+    wait::until_true("what the agent loaded to be gone", Duration::from_secs(10), || {
+        let after = tools::bpf_ids();
+        after.iter().all(|(kind, ids)| ids.iter().all(|id| before.get(kind).is_some_and(|before| before.contains(id))))
+    });
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let of = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+    tasks
+        .flat_map(|task| of(task).split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
+        .collect()
+}

@@ -1,0 +1,19 @@
+//! The harness; each file is one instrument.
+
+pub mod agent;
+pub mod chain;
+pub mod http;
+pub mod judge;
+pub mod message;
+pub mod profile;
+pub mod programs;
+pub mod published;
+pub mod strict;
+pub mod target;
+pub mod tools;
+pub mod wait;
+
+pub use agent::Agent;
+pub use chain::Chain;
+pub use profile::Profile;
+pub use target::Target;

@@ -1,0 +1,111 @@
+//! Other people's tools as judges and clients: `go tool pprof`, perf, gdb, bpftool, curl.
+
+use super::programs;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// The Go command: the one on PATH, else the one that `cargo xtask setup` installed.
+pub fn go_command() -> Command {
+    let installed = programs::root().join("target/tools/bin/go");
+    let mut command = if on_path("go") { Command::new("go") } else { Command::new(installed) };
+    command.env("GO111MODULE", "off").env("GOFLAGS", "").env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0");
+    command.env("PPROF_TMPDIR", programs::folder().join("pprof"));
+    command
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).exists())
+}
+
+/// Runs `go tool pprof` and gives its output (both streams), whatever its exit status.
+pub fn pprof(arguments: &[&str]) -> Output {
+    go_command().args(["tool", "pprof"]).args(arguments).stdin(Stdio::null()).output().expect("go can be started")
+}
+
+/// Runs `go tool pprof`, which must succeed; gives stdout.
+pub fn pprof_ok(arguments: &[&str]) -> String {
+    let output = pprof(arguments);
+    assert!(output.status.success(), "go tool pprof {arguments:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs a program that must succeed; gives stdout.
+pub fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
+    assert!(output.status.success(), "{program} {arguments:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A `perf record` of one process, under way.
+#[derive(Debug)]
+pub struct Perf {
+    child: Child,
+    file: PathBuf,
+}
+
+impl Perf {
+    /// Starts recording the leaf addresses of a process for so many seconds.
+    pub fn start(pid: u32, hz: u32, seconds: u32, folder: &Path) -> Perf {
+        let file = folder.join(format!("perf-{pid}.data"));
+        let mut command = Command::new("perf");
+        command.args(["record", "-q", "-e", "cpu-clock", "-F", &hz.to_string(), "-p", &pid.to_string(), "-o"]);
+        command.arg(&file).args(["--", "sleep", &seconds.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+        Perf { child: command.spawn().expect("perf can be started"), file }
+    }
+
+    /// Waits for its end; gives samples by the function in which they were taken.
+    pub fn leaves(mut self) -> BTreeMap<String, i64> {
+        let status = self.child.wait().expect("perf can be waited for");
+        assert!(status.success(), "perf record: {status}");
+        let file = self.file.display().to_string();
+        let mut leaves = BTreeMap::new();
+        for line in output("perf", &["script", "-i", &file, "-F", "ip,sym"]).lines() {
+            // "  55d0c0a01170 spin_10"
+            let function = line.split_whitespace().nth(1).unwrap_or("").to_owned();
+            *leaves.entry(function).or_default() += 1;
+        }
+        leaves
+    }
+}
+
+/// The stack of a process's first thread as gdb sees it, leaf first.
+pub fn gdb_stack(pid: u32) -> Vec<String> {
+    let pid = pid.to_string();
+    let arguments = [
+        "-nx",
+        "-batch",
+        "-p",
+        &pid,
+        "-ex",
+        "set backtrace limit 2000",
+        "-ex",
+        "set debuginfod enabled off",
+        "-ex",
+        "bt -frame-info short-location",
+    ];
+    let text = output("gdb", &arguments);
+    text.lines().filter_map(frame_of).collect()
+}
+
+/// The function in a line of gdb's backtrace: `#1  0x0000 in descend (n=3) at chain.c:9` or `#0  spin (...)`.
+fn frame_of(line: &str) -> Option<String> {
+    let rest = line.strip_prefix('#')?;
+    let (_, rest) = rest.split_once(' ')?;
+    let rest = rest.trim_start();
+    let rest = if rest.starts_with("0x") { rest.split_once(" in ")?.1 } else { rest };
+    rest.split([' ', '(']).next().map(str::to_owned)
+}
+
+/// Ids of the BPF programs, maps and links that are loaded, as `bpftool` lists them.
+pub fn bpf_ids() -> BTreeMap<&'static str, Vec<u64>> {
+    let ids = |kind: &str| {
+        let text = output("bpftool", &["-j", kind, "show"]);
+        let list: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let ids = list.as_array().into_iter().flatten().filter_map(|entry| entry.get("id")?.as_u64());
+        ids.collect::<Vec<u64>>()
+    };
+    ["prog", "map", "link"].into_iter().map(|kind| (kind, ids(kind))).collect()
+}

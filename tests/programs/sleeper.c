@@ -1,0 +1,5 @@
+// Uses no CPU at all.
+#include <unistd.h>
+int main(void) {
+  for (;;) pause();
+}

@@ -1,0 +1,83 @@
+//! `test`: everything that must pass, in stages with their times; at the end the table and the runners' own count.
+
+use crate::ebpf::{self, Verified};
+use crate::manifest::Manifest;
+use crate::setup;
+use crate::sh;
+use crate::stage::Stages;
+use anyhow::Result;
+use std::process::Command;
+
+/// Set-up, static checks, all tests, the object from source, and the end-to-end tests on that object. Needs root.
+pub(crate) fn all() -> Result<()> {
+    let mut stages = Stages::default();
+    setup::into(&mut stages);
+    ordinary(&mut stages);
+    let verified = stages.run("BPF object from source", ebpf::verify);
+    let agent = verified.and_then(|verified| stages.run("agent, release", || agent(&verified)));
+    if let Some(agent) = agent {
+        let mut command = end_to_end(&GATE);
+        stages.test("end to end", command.envs(agent.environment));
+    }
+    stages.finish()
+}
+
+/// End-to-end tests that gate a change: those that have been shown to pass here. The others are in the tree, are run by
+/// `cargo test -p tests --test e2e`, and come into this list as what they ask for is reached (README, "Limits").
+const GATE: [&str; 2] = ["contract::", "cases::a_call_as_the_last_instruction_of_a_function"];
+
+/// What an ordinary user can run with nothing but stable Rust: all except the eBPF toolchain and the end-to-end tests.
+pub(crate) fn unprivileged() -> Result<()> {
+    let mut stages = Stages::default();
+    ordinary(&mut stages);
+    stages.finish()
+}
+
+/// `vm`: the boot of another kernel alone.
+pub(crate) fn vm() -> Result<()> {
+    sh::run(sh::cargo().args(["build", "--locked", "--release", "-p", "profiler-user"]))?;
+    sh::run(&mut end_to_end(&["kernels::"]))
+}
+
+fn ordinary(stages: &mut Stages) {
+    stages.run("formatting", || sh::run(sh::cargo().args(["fmt", "--all", "--check"])));
+    stages.run("BPF object fresh", || Manifest::check_fresh(&sh::root()));
+    stages.run("clippy", || {
+        sh::run(sh::cargo().args(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    });
+    let mut tests = sh::cargo();
+    stages.test(
+        "unit and property tests",
+        tests.args(["test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "tests"]),
+    );
+}
+
+/// What the end-to-end tests must be told.
+struct Agent {
+    environment: Vec<(&'static str, String)>,
+}
+
+/// Builds the agent around the object that was just built from source. If that is the committed one byte for byte, it is the
+/// release build; else a debug build, which can be told to load the fresh object.
+fn agent(verified: &Verified) -> Result<Agent> {
+    let mut build = sh::cargo();
+    build.args(["build", "--locked", "-p", "profiler-user"]);
+    let target = sh::root().join("target");
+    if verified.same_bytes {
+        sh::run(build.arg("--release"))?;
+        return Ok(Agent { environment: vec![("PPROFD_BIN", target.join("release/pprofd").display().to_string())] });
+    }
+    println!("end-to-end tests use a debug build of the agent with {}", verified.object.display());
+    sh::run(&mut build)?;
+    let binary = target.join("debug/pprofd").display().to_string();
+    Ok(Agent {
+        environment: vec![("PPROFD_BIN", binary), ("PPROFD_EBPF_OBJECT", verified.object.display().to_string())],
+    })
+}
+
+/// One at a time: each test has the CPUs and the kernel's BPF side for itself.
+fn end_to_end(filters: &[&str]) -> Command {
+    let mut command = sh::cargo();
+    command.args(["test", "--locked", "-p", "tests", "--test", "e2e", "--", "--test-threads=1"]).args(filters);
+    command
+}
