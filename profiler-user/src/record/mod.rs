@@ -10,3 +10,6 @@ pub mod window;
 
 pub use owner::{RecordError, Recorder, RecorderConfig, RecorderStats};
 pub use processes::{Filter, ProcessInfo};
+
+#[cfg(test)]
+mod tests;
