@@ -15,6 +15,8 @@ pub mod window;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod tests;
 
 pub use owner::RecorderStats;
 pub use processes::{Filter, ImageInfo, ProcessInfo};

@@ -17,8 +17,8 @@ use std::sync::atomic::Ordering;
 /// Processes that are known at a time.
 const MAX_PROCESSES: usize = 65_536;
 
-/// What the recorder holds and what it did not keep. Samples that were pushed = `samples` + `evicted` + `crowded` +
-/// `too_late` + `dropped`.
+/// What the recorder holds and what it did not keep. Samples that were pushed = `samples` + `evicted` + `too_late` +
+/// `dropped`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecorderStats {
     /// Bytes in use by the log and the CPU clocks.
@@ -35,9 +35,9 @@ pub struct RecorderStats {
     pub stacks: u64,
     /// Processes known.
     pub processes: u64,
-    /// Samples of seconds that grew too old for the budget.
+    /// Samples that made room for others, most of them because their second grew too old for the budget.
     pub evicted: u64,
-    /// Samples of processes that held too much while others needed room (`recorder full`).
+    /// Those of them whose process held too much while others needed room (`recorder full`).
     pub crowded: u64,
     /// Samples that came when their second was gone (`recorder full`).
     pub too_late: u64,
@@ -195,7 +195,7 @@ impl Owner {
             samples: self.log.all().map(Block::len).sum(),
             stacks: blocks.map(|block| block.stack_count() as u64).sum(),
             processes: self.processes.len() as u64,
-            evicted: gone.aged,
+            evicted: gone.aged + gone.crowded,
             crowded: gone.crowded,
             too_late: gone.too_late,
             dropped: self.gate.dropped.load(Ordering::Relaxed),
