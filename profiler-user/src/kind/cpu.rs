@@ -116,17 +116,24 @@ async fn live(profiler: &Profiler, subject: Subject, request: Request) -> Result
     let process = process_of(&subject);
     let target = process.map_or(Target::Host, Target::Process);
     let watched = profiler.watch.sample(target, request.hz);
-    let processes = profiler.processes.clone();
+    let preparing = profiler.clone();
     let start = move || {
-        processes.prepare(process, PREPARATION);
-        let mappings = process.map(|process| processes.mappings(process)).unwrap_or_default();
-        (mappings, process.and_then(|process| processes.cpu_clock(process)), processes.now().0)
+        preparing.processes.prepare(process, PREPARATION);
+        let mappings = process.map(|process| preparing.processes.mappings(process)).unwrap_or_default();
+        (mappings, process.and_then(|process| read_clock(&preparing, process)), preparing.processes.now().0)
     };
     let (mappings, cpu_at_start, from) = blocking(start).await?;
     let exited = wait(profiler, process, Duration::from_secs(u64::from(request.seconds))).await;
     let to = profiler.processes.now().0;
     drop(watched);
     Ok(Collected { subject, request, asked: Span { from, to }, mappings, cpu_at_start, exited })
+}
+
+/// CPU time of a process so far. The recorder is told too: its account of a window ends with the exit, if there is one.
+fn read_clock(profiler: &Profiler, process: ProcessId) -> Option<u64> {
+    let clock = profiler.processes.cpu_clock(process)?;
+    profiler.recorder.cpu_clocks(vec![(process, profiler.processes.now().0, clock)]);
+    Some(clock)
 }
 
 /// True if the process exited before the time was over.
@@ -150,7 +157,7 @@ fn process_of(subject: &Subject) -> Option<ProcessId> {
 /// Reads the window from the recorder and makes the profile. Blocking.
 fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, KindError> {
     let process = process_of(&collected.subject);
-    let cpu_at_end = process.and_then(|process| profiler.processes.cpu_clock(process));
+    let cpu_at_end = process.and_then(|process| read_clock(profiler, process));
     if let Some(process) = process {
         let mut newest = profiler.processes.mappings(process);
         newest.append(&mut collected.mappings);
