@@ -52,12 +52,11 @@ pub(crate) const DEAD: u32 = 4000;
 impl World {
     pub(crate) fn new() -> Self {
         let recorder = Recorder::start(RecorderConfig { now: MonoTime(BEGAN), ..RecorderConfig::default() });
-        let recorder = recorder.expect("a thread");
         let rates = Rates::default();
         let watch = Watch::start(WatchConfig { base_hz: 19 }, Box::new(rates.clone()));
         let (symbolizer, files) = symbolizer();
         let processes = Arc::new(FakeProcesses::default());
-        assert!(recorder.push(past()));
+        assert!(recorder.try_push(past()));
         recorder.cpu_clocks(clocks());
         let profiler = Profiler::new(recorder, watch, processes.clone(), symbolizer, 300);
         World { profiler, processes, files, rates }
@@ -66,7 +65,7 @@ impl World {
     /// Records a sample of now.
     pub(crate) fn sample(&self) {
         let now = self.processes.now().0;
-        assert!(self.profiler.recorder.push(vec![Event::Sample(sample(now, 10_000_000, &usual_stack()))]));
+        assert!(self.profiler.recorder.try_push(vec![Event::Sample(sample(now, 10_000_000, &usual_stack()))]));
     }
 }
 
