@@ -14,7 +14,7 @@ use crate::record::{Recorder, RecorderConfig};
 use crate::symbolize::Symbolizer;
 use crate::tables::{Tables, TablesConfig};
 use crate::target::open::{KeyOf, Opener, OpenerConfig};
-use crate::target::{Proc, clock, limits};
+use crate::target::{Proc, clock, limits, vdso};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{logging, rooms};
 use crate::watch::{Watch, WatchConfig};
@@ -114,7 +114,7 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
     };
     let counters = Arc::new(counters);
     let running = pumps.start(events, control, processes, losses, &counters)?;
-    if let Err(reason) = sources::vdso_image(&proc)
+    if let Err(reason) = vdso::image()
         .map_err(|_gone| "unreadable")
         .and_then(|image| tables.vdso(image).map_err(profiler_ebpf::reasons::Reason::name))
     {

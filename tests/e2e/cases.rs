@@ -129,7 +129,7 @@ fn two_hundred_threads_in_short_bursts() {
     });
     // The account's window holds the request's, which may be shorter by its preparation.
     let used = used * (own.seconds() / own.seconds().max(10.0));
-    judge::assert_near("CPU seconds", own.cpu_seconds(), used, 0.1, 0.0);
+    judge::assert_near("CPU seconds", own.cpu_seconds() + own.lost_seconds(), used, 0.1, 0.0);
     let burst = own.complete_share(|sample| sample.has("worker"));
     assert!(burst >= 0.97, "{:.1} %\n{}", burst * 100.0, own.summary());
     let mut threads: BTreeMap<&str, f64> = BTreeMap::new();
@@ -295,7 +295,7 @@ fn workers_made_by_fork_each_have_their_own_time() {
         assert_eq!(profile.count_of(foreign), 0, "{}", profile.summary());
         // The account begins before the window and ends after it.
         let in_window = used * profile.seconds() / profile.seconds().max(6.0);
-        judge::assert_near(&mine, profile.cpu_seconds(), in_window, 0.1, 0.1);
+        judge::assert_near(&mine, profile.cpu_seconds() + profile.lost_seconds(), in_window, 0.1, 0.1);
         let pid = pids[k].to_string();
         let same = host.only(|sample| sample.label("pid") == pid);
         assert!(same.count() > 100 && same.share_of(&mine) > 0.9, "{}", same.summary());
@@ -326,8 +326,8 @@ fn strict_readers_take_a_profile_of_four_parts() {
         let text = tools::pprof_ok(&[&["-raw", "-symbolize=none"], files].concat());
         Profile::parse_raw_total(&text)
     };
-    let (one, both) = (total(&[&files[0]]), total(&[&files[0], &files[1]]));
-    judge::assert_near("total of two merged fetches", both, 2.0 * one, 0.15, 0.0);
+    let apart = total(&[&files[0]]) + total(&[&files[1]]);
+    judge::assert_near("total of two merged fetches", total(&[&files[0], &files[1]]), apart, 0.0, 0.5);
 }
 
 /// The first function that `go tool pprof -top` lists, flat.

@@ -42,14 +42,14 @@ fn schedstat(path: &str) -> f64 {
     text.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or_default() / 1e9
 }
 
-/// Makes a profile and panics unless its CPU seconds are, within a share, what its target used meanwhile by the scheduler's
-/// account. The request takes longer than the window that the profile covers: so much may lie outside of it.
+/// Makes a profile and panics unless its CPU seconds and those of the samples that it says are lost are, within a share, what
+/// its target used meanwhile by the scheduler's account. The request takes longer than the window that the profile covers: so much may lie outside of it.
 pub fn accounted(pid: u32, share: f64, make: impl FnOnce() -> Profile) -> Profile {
     let (start, before) = (Instant::now(), cpu_seconds(pid));
     let profile = make();
     let used = cpu_seconds(pid) - before;
     let outside = start.elapsed().as_secs_f64() - profile.seconds() + 0.05;
-    let (measured, allowed) = (profile.cpu_seconds(), (used * share).max(0.05) + outside);
+    let (measured, allowed) = (profile.cpu_seconds() + profile.lost_seconds(), (used * share).max(0.05) + outside);
     assert!(
         measured <= used * (1.0 + share) + 0.05 && measured >= used - allowed,
         "{measured:.3} CPU seconds measured, {used:.3} used (- {allowed:.3})\n{}",

@@ -156,6 +156,11 @@ impl Profile {
         said.unwrap_or_else(|| panic!("no comment says how many samples were lost: {:?}", self.comments()))
     }
 
+    /// CPU seconds that the lost samples stand for.
+    pub fn lost_seconds(&self) -> f64 {
+        self.lost() as f64 * self.message.period as f64 / 1e9
+    }
+
     /// Stacks that the agent says are not complete, by its comment `Complete stacks: N of M`.
     pub fn incomplete(&self) -> i64 {
         let numbers = self.comments().into_iter().find_map(|comment| {
