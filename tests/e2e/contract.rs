@@ -1,7 +1,7 @@
 //! The HTTP contract of Go's net/http/pprof, as its clients and its own tests know it, where it concerns index, profile,
 //! cmdline, symbol, errors and methods.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tests::harness::http::{self, Answer};
 use tests::harness::{Agent, Profile, Target, judge, programs, strict, tools, wait};
 
