@@ -5,6 +5,7 @@ mod size;
 
 pub use size::{Size, SizeError};
 
+use crate::record;
 use serde::Deserialize;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -212,7 +213,8 @@ impl Config {
     /// Sum of the agent's budgets: it bounds what grows with the host, in RSS and locked map memory. Not in it are the
     /// program itself and its threads' stacks.
     pub fn memory_budget(&self) -> Size {
-        Size(self.recorder_memory + self.tables_memory + self.names_memory + self.ring_memory)
+        let recorder = self.recorder_memory + record::PROCESS_TABLE + record::QUEUE_BYTES;
+        Size(recorder + self.tables_memory + self.names_memory + self.ring_memory)
     }
 }
 
@@ -305,7 +307,7 @@ mod tests {
             log-json = false
         "#;
         assert_eq!(settings(text).validate().expect("valid"), Config::default());
-        assert_eq!(Config::default().memory_budget().to_string(), "232MiB");
+        assert_eq!(Config::default().memory_budget().to_string(), "280MiB");
     }
 
     #[test]

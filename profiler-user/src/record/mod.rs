@@ -19,8 +19,8 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
-pub use owner::{RecorderConfig, RecorderStats};
+pub use owner::{PROCESS_TABLE, RecorderConfig, RecorderStats};
 pub use processes::{Filter, ImageInfo, ProcessInfo};
-pub use recorder::{RecordError, Recorder};
+pub use recorder::{QUEUE_BYTES, RecordError, Recorder};
 
 const SECOND: u64 = 1_000_000_000;

@@ -16,6 +16,8 @@ use std::sync::atomic::Ordering;
 
 /// Processes that are known at a time.
 const MAX_PROCESSES: usize = 65_536;
+/// Bytes for the table of processes; kept once a second.
+pub const PROCESS_TABLE: u64 = 32 << 20;
 
 /// How to record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +191,7 @@ impl Owner {
             self.ordered = second;
             self.log.seal(self.now);
             self.processes.trim(self.now, self.log.floor());
+            self.processes.fit(PROCESS_TABLE);
             self.clock_bytes = self.processes.clock_bytes();
         }
         self.log.evict_to(self.budget.saturating_sub(self.clock_bytes));

@@ -217,14 +217,32 @@ impl Processes {
         if self.known.len() < self.most {
             return true;
         }
+        let forgotten = self.forget_dead((self.most / 16).max(1));
+        self.refused += forgotten.max(1) as u64;
+        forgotten > 0
+    }
+
+    /// Forgets so many of the dead at most, those that died first; how many it were.
+    fn forget_dead(&mut self, most: usize) -> usize {
         let mut dead: Vec<_> = self.known.iter().filter_map(|(id, entry)| Some((entry.info.exited?, *id))).collect();
         dead.sort_unstable();
-        dead.truncate((self.most / 16).max(1));
+        dead.truncate(most);
         for (_, id) in &dead {
             self.known.remove(id);
         }
-        self.refused += dead.len().max(1) as u64;
-        !dead.is_empty()
+        dead.len()
+    }
+
+    /// Keeps the table within so many bytes: first the dead go, then what the living were before their last exec.
+    pub(super) fn fit(&mut self, budget: u64) {
+        while self.table_bytes() > budget {
+            let forgotten = self.forget_dead((self.known.len() / 16).max(1));
+            self.refused += forgotten as u64;
+            if forgotten == 0 {
+                self.known.values_mut().for_each(Entry::forget_images);
+                return;
+            }
+        }
     }
 
     /// Processes that have or had this number, the newest last.
@@ -353,6 +371,13 @@ impl Entry {
 
     fn info_at(&self, now: MonoTime) -> ProcessInfo {
         ProcessInfo { cpu_share: self.clock.share(now, MINUTE), ..self.info.clone() }
+    }
+
+    /// Keeps the newest image only.
+    fn forget_images(&mut self) {
+        let images = &mut self.info.images;
+        images.drain(..images.len().saturating_sub(1));
+        images.shrink_to_fit();
     }
 
     fn outside_bytes(&self) -> u64 {

@@ -200,3 +200,23 @@ fn the_cpu_time_of_a_selection_is_the_sum_of_what_is_known() {
     assert_eq!(within(Selection::Processes(vec![process(7), process(8), process(9)])), Some(90));
     assert_eq!(within(Selection::Host), None);
 }
+
+#[test]
+fn the_table_fits_its_budget_by_forgetting_the_dead_and_then_old_images() {
+    let mut table = table();
+    for pid in 1..=100 {
+        for exec in 0..4 {
+            table.exec(&with_exec(pid, 10 + u64::from(exec), exec), &[b'x'; 200]);
+        }
+        if pid % 2 == 0 {
+            table.exit(&fact(pid, 20 + u64::from(pid)), 1);
+        }
+    }
+    let full = table.table_bytes();
+    table.fit(full * 3 / 4);
+    assert!(table.table_bytes() <= full * 3 / 4 && table.refused > 0);
+    assert!(of(&table, 2).is_empty() && !of(&table, 100).is_empty(), "those that died first go first");
+    table.fit(1);
+    assert_eq!(table.len(), 50, "the living stay");
+    assert_eq!(only(&table, 1).images.len(), 1);
+}

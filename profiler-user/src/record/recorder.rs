@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 /// Commands that may wait.
 const QUEUE: usize = 4_096;
 /// Bytes of events that may wait.
-const QUEUE_BYTES: u64 = 16 << 20;
+pub const QUEUE_BYTES: u64 = 16 << 20;
 
 /// The recorder does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
