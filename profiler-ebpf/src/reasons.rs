@@ -49,7 +49,6 @@ reasons! {
     InExec = 12, "in exec", "The task was inside execve: its old registers belong to a program that is gone. Kernel frames only.";
     Exiting = 13, "exiting", "The task had given up its memory on its way to exit. Kernel frames only.";
     Compat32 = 14, "32-bit task", "A 32-bit task: its stack is not walked.";
-    Guessed = 15, "guessed", "A frame was guessed: the caller of code that has neither an unwind table nor a frame pointer.";
     TableDamaged = 16, "table damaged", "A row of the unwind table points outside of it.";
     // 32..: records and ticks that are lost.
     RingFull = 32, "ring full", "The ring buffer had no room for the record.";
@@ -61,11 +60,9 @@ reasons! {
     FileTableFull = 38, "file table full", "The kernel's table of files is full; the file gets no number and no unwind table.";
     TableBudget = 39, "table budget full", "The budget for unwind tables is full; the file gets no table.";
     NotOpened = 40, "file not opened", "The file could not be opened as the very file that was mapped.";
-    NoUnwindInfo = 41, "no unwind information", "The file has no unwind information; frame pointers are followed.";
     WorkerFailed = 42, "worker failed", "The symbol worker died or overran its deadline over this file.";
     // 64..: why a frame has no name.
     NoSymbol = 64, "no symbol", "The file has no symbol that covers the address.";
-    NotSymbolized = 65, "not symbolized", "The names were not asked for or the budget for names was full.";
     AnonymousCode = 66, "anonymous code", "Machine code in memory without a file (generated at run time).";
     KernelHidden = 67, "kernel symbols hidden", "The kernel's symbols are not readable (needs CAP_SYSLOG).";
 }
