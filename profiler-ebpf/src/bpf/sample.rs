@@ -4,7 +4,7 @@ use crate::bpf::kernel::{
     self, CRED_EUID, CRED_SUID, CRED_UID, MM_SEQ, TASK_COMM, TASK_CRED, TASK_EXEC_ID, TASK_FLAGS, TASK_LEADER, TASK_MM,
     TASK_START, member,
 };
-use crate::bpf::maps::{COUNT_FRAMES, COUNT_SAMPLES, EVENTS, OUTPUT, PROGRAMS, STATE, add, lose};
+use crate::bpf::maps::{EVENTS, OUTPUT, PROGRAMS, STATE, add, add_at, lose};
 use crate::bpf::rate::{self, Due};
 use crate::bpf::state::{CLASS_CPU, Output, State, WORDS};
 use crate::bpf::steps::{FRAMES_PER_CALL, steps};
@@ -19,6 +19,7 @@ use aya_ebpf::macros::perf_event;
 use aya_ebpf::programs::PerfEventContext;
 use core::ffi::c_void;
 use core::ptr::read_volatile;
+use profiler_ebpf::abi::counters::Counter;
 use profiler_ebpf::abi::event::*;
 use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::bits::mask;
@@ -288,8 +289,8 @@ fn walk_stack(state: &mut State, output: &mut Output) -> u32 {
 #[inline(always)]
 fn finish(state: &mut State, output: &mut Output, status: u32) {
     output.head.status = status;
-    add(status, 1);
-    add(COUNT_FRAMES, state.frames);
+    add_at(status, 1);
+    add(Counter::Frames, state.frames);
     let words = mask::<{ WORDS as i32 - 1 }>(state.first + state.frames);
     let length = size_of::<SampleHeader>() as u64 + (words << 3);
     // SAFETY: the record is at least `length` bytes.
@@ -299,7 +300,7 @@ fn finish(state: &mut State, output: &mut Output, status: u32) {
     if sent != 0 {
         lose(output.head.tgid, output.head.start_boottime, Reason::RingFull as u32, 1);
     } else {
-        add(COUNT_SAMPLES, 1);
+        add(Counter::Samples, 1);
     }
     state.busy = 0;
 }

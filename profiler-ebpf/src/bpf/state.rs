@@ -1,4 +1,4 @@
-//! Per-CPU state, one entry a class: a program of one class may interrupt one of another, never one of its own.
+//! Per-CPU state. Most has one entry a class: a program of one class may interrupt one of another, never one of its own.
 
 use profiler_ebpf::abi::event::{COMPONENT_LENGTH, FileKey, NewFile, SampleHeader};
 use profiler_ebpf::abi::maps::FileValue;
@@ -87,6 +87,21 @@ pub(crate) struct State {
     pub(crate) node: [u64; 32],
     /// A VMA or an inode: their members in use lie in the first 192 bytes.
     pub(crate) copy: [u64; 24],
+}
+
+/// The timer's state on a CPU.
+#[repr(C)]
+pub(crate) struct Tick {
+    /// CLOCK_MONOTONIC of the last tick, ns.
+    pub(crate) last: u64,
+    /// Period in force at that tick, ns.
+    pub(crate) period: u64,
+    /// Time in whole ticks, ns.
+    pub(crate) time: u64,
+    /// Thread that ran at the last tick.
+    pub(crate) tid: u64,
+    /// Its run time then, ns.
+    pub(crate) runtime: u64,
 }
 
 /// Words behind a sample's head: kernel addresses, then user frames; a power of two so that a mask bounds the index.

@@ -1,11 +1,12 @@
 //! Up to [`FRAMES_PER_CALL`] steps of the walk of `unwind::walk`, over the target's memory and the table maps.
 
 use crate::bpf::mapping::find;
-use crate::bpf::maps::{COUNT_MEMO_MISS, DICTIONARY, MEMO, MEMO_SLOTS, OUTPUT, POOL, STATE, WINDOW, WINDOW_BYTES, add};
+use crate::bpf::maps::{DICTIONARY, MEMO, MEMO_SLOTS, OUTPUT, POOL, STATE, WINDOW, WINDOW_BYTES, add};
 use crate::bpf::state::{MAPPING_ANY_STACK, MAPPING_STOP, MAPPING_TABLE, Mapping, State, WORDS};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
+use profiler_ebpf::abi::counters::Counter;
 use profiler_ebpf::abi::frame::file_word;
 use profiler_ebpf::abi::maps::{CHUNK_WORDS, CHUNKS_PER_MAP, Chunk, PAGES_PER_CHUNK};
 use profiler_ebpf::reasons::Reason;
@@ -154,7 +155,7 @@ fn recall(memo: *mut u64, page_base: u32, offset: u64) -> Option<u32> {
     if (word ^ tag) >> 16 == 0 && word != 0 {
         return Some(word as u32 & 0xffff);
     }
-    add(COUNT_MEMO_MISS, 1);
+    add(Counter::MemoMisses, 1);
     let code = look_up(page_base, offset)?;
     // SAFETY: as above.
     unsafe { write_volatile(entry, tag | code as u64) };
