@@ -50,6 +50,7 @@ reasons! {
     Exiting = 13, "exiting", "The task had given up its memory on its way to exit. Kernel frames only.";
     Compat32 = 14, "32-bit task", "A 32-bit task: its stack is not walked.";
     TableDamaged = 16, "table damaged", "A row of the unwind table points outside of it.";
+    NoTailCall = 17, "no tail call", "The program that goes on with deep stacks could not be called, so the stack stops there.";
     // 32..: records and ticks that are lost.
     RingFull = 32, "ring full", "The ring buffer had no room for the record.";
     TimerLate = 33, "timer late", "The sampling timer fired late and stood for several ticks.";

@@ -69,9 +69,7 @@ pub(crate) fn sample(context: PerfEventContext) -> u32 {
     if status == 0 {
         status = walk_stack(state, output);
         if status == 0 {
-            // SAFETY: the map holds perf-event programs only.
-            let _ = unsafe { PROGRAMS.tail_call(&context, CONTINUE) };
-            status = Reason::Truncated as u32;
+            status = go_on(&context);
         }
     }
     finish(state, output, status);
@@ -86,14 +84,18 @@ pub(crate) fn cont(context: PerfEventContext) -> u32 {
     let (state, output) = unsafe { (&mut *state, &mut *output) };
     let mut status = walk_stack(state, output);
     if status == 0 {
-        if state.frames < MAX_USER_FRAMES as u64 {
-            // SAFETY: as in `sample`.
-            let _ = unsafe { PROGRAMS.tail_call(&context, CONTINUE) };
-        }
-        status = Reason::Truncated as u32;
+        status = if state.frames < MAX_USER_FRAMES as u64 { go_on(&context) } else { Reason::Truncated as u32 };
     }
     finish(state, output, status);
     0
+}
+
+/// Hands over to [`cont`]; returns only if that fails: with the reason.
+#[inline(always)]
+fn go_on(context: &PerfEventContext) -> u32 {
+    // SAFETY: the map holds perf-event programs only.
+    unsafe { PROGRAMS.tail_call(context, CONTINUE) };
+    Reason::NoTailCall as u32
 }
 
 /// Who runs, and what the tick stands for.
