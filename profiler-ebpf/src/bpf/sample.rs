@@ -24,6 +24,7 @@ use profiler_ebpf::abi::event::*;
 use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::bits::mask;
 use profiler_ebpf::unwind::walk::Cursor;
+use profiler_ebpf::unwind::window::Window;
 
 /// Frames walked by one program before it hands over to the next by tail call.
 const FRAMES_PER_PROGRAM: u32 = 128;
@@ -148,8 +149,7 @@ fn describe(state: &mut State, head: &mut SampleHeader, due: &Due) {
     state.source = 0;
     state.first = 0;
     state.frames = 0;
-    state.window_base = 1;
-    state.window_length = 16;
+    state.window = Window::EMPTY;
     state.mapping.start = 0;
     state.mapping.length = 0;
     state.kept_count = 0;

@@ -3,6 +3,7 @@
 use profiler_ebpf::abi::event::{COMPONENT_LENGTH, FileKey, NewFile, SampleHeader};
 use profiler_ebpf::abi::maps::FileValue;
 use profiler_ebpf::unwind::walk::Cursor;
+use profiler_ebpf::unwind::window::Window;
 
 /// State slots.
 pub(crate) const CLASSES: u32 = 4;
@@ -59,8 +60,8 @@ pub(crate) struct State {
     pub(crate) frames: u64,
     /// Where user frames begin in [`Output::words`].
     pub(crate) first: u64,
-    pub(crate) window_base: u64,
-    pub(crate) window_length: u64,
+    /// What the stack window holds.
+    pub(crate) window: Window,
     pub(crate) mm: u64,
     pub(crate) start_boottime: u64,
     pub(crate) sequence: u64,

@@ -18,3 +18,5 @@ mod step;
 mod table;
 /// Well-formed stacks are walked to their root.
 mod walk;
+/// `unwind::window`: only what was read.
+mod window;
