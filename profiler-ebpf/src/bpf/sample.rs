@@ -255,10 +255,9 @@ fn kernel_mode(state: &mut State) -> u32 {
         by_frame_pointer: 0,
     };
     if system_call == SYSCALL_EXECVE || system_call == SYSCALL_EXECVEAT {
-        // After the switch to the new memory the registers are still the old program's: its stack is in no mapping.
-        state.wanted = s[19];
-        state.need = VM_READ;
-        let gone = walk(CLASS_CPU) != 0 && walk(CLASS_CPU) != 0;
+        // After the switch to the new memory the registers are still the old program's: stack or code is in no mapping.
+        let (pc, sp) = (state.cursor.pc - 1, state.cursor.sp);
+        let gone = !is_mapped(state, sp, VM_READ) || !is_mapped(state, pc, VM_EXEC);
         state.need = VM_EXEC;
         state.mapping.length = 0;
         if gone {
@@ -266,6 +265,14 @@ fn kernel_mode(state: &mut State) -> u32 {
         }
     }
     0
+}
+
+/// A walk that met another thread's change of the tree finds nothing, so it is repeated.
+#[inline(always)]
+fn is_mapped(state: &mut State, address: u64, need: u64) -> bool {
+    state.wanted = address;
+    state.need = need;
+    walk(CLASS_CPU) == 0 || walk(CLASS_CPU) == 0
 }
 
 /// Walks up to [`FRAMES_PER_PROGRAM`] frames. 0: there may be more.

@@ -80,6 +80,8 @@ pub(crate) struct State {
     pub(crate) kept_count: u64,
     pub(crate) key: FileKey,
     pub(crate) value: FileValue,
+    /// A file number that was taken and given to no file, 0 for none: the next new file gets it.
+    pub(crate) spare: u64,
     /// General registers by DWARF number.
     pub(crate) registers: [u64; 16],
     /// pt_regs or a ucontext's registers.
