@@ -244,19 +244,17 @@ fn kernel_mode(state: &mut State) -> u32 {
         return Reason::Compat32 as u32;
     }
     let system_call = s[15];
+    // `syscall` leaves its return address in rcx too. At the first instruction of a program or of a signal handler, which
+    // the kernel prepares inside the system call, the two differ. (With FRED always: the word behind `syscall` serves too.)
+    let behind_call = system_call != u64::MAX && s[11] == s[16];
     state.registers =
         [s[10], s[12], s[11], s[5], s[13], s[14], s[4], s[19], s[9], s[8], s[7], s[6], s[3], s[2], s[1], s[0]];
-    state.cursor = Cursor {
-        pc: s[16],
-        sp: s[19],
-        bp: s[4],
-        is_return: (system_call != u64::MAX) as u64,
-        all_registers: 1,
-        by_frame_pointer: 0,
-    };
-    if system_call == SYSCALL_EXECVE || system_call == SYSCALL_EXECVEAT {
+    state.cursor =
+        Cursor { pc: s[16], sp: s[19], bp: s[4], is_return: behind_call as u64, all_registers: 1, by_frame_pointer: 0 };
+    // rax is -ENOSYS from the system call's entry on, and 0 in the registers that the new program begins with.
+    if s[10] != 0 && (system_call == SYSCALL_EXECVE || system_call == SYSCALL_EXECVEAT) {
         // After the switch to the new memory the registers are still the old program's: stack or code is in no mapping.
-        let (pc, sp) = (state.cursor.pc - 1, state.cursor.sp);
+        let (pc, sp) = (state.cursor.pc.wrapping_sub(1), state.cursor.sp);
         let gone = !is_mapped(state, sp, VM_READ) || !is_mapped(state, pc, VM_EXEC);
         state.need = VM_EXEC;
         state.mapping.length = 0;
