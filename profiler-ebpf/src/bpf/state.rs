@@ -2,6 +2,7 @@
 
 use profiler_ebpf::abi::event::{COMPONENT_LENGTH, FileKey, NewFile, SampleHeader};
 use profiler_ebpf::abi::maps::FileValue;
+use profiler_ebpf::pace::Grid;
 use profiler_ebpf::unwind::walk::Cursor;
 use profiler_ebpf::unwind::window::Window;
 
@@ -95,10 +96,7 @@ pub(crate) struct State {
 /// The timer's state on a CPU.
 #[repr(C)]
 pub(crate) struct Tick {
-    /// CLOCK_MONOTONIC of the last tick, ns.
-    pub(crate) last: u64,
-    /// Period in force at that tick, ns.
-    pub(crate) period: u64,
+    pub(crate) grid: Grid,
     /// Time in whole ticks, ns.
     pub(crate) time: u64,
     /// Thread that ran at the last tick.

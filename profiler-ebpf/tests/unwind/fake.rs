@@ -5,7 +5,7 @@ use profiler_ebpf::abi::maps::{CHUNK_WORDS, DICTIONARY_SLOTS};
 use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::rule::{FIXED, PAGE_BITS, Rule};
 use profiler_ebpf::unwind::table::{PageEntry, Rows, search};
-use profiler_ebpf::unwind::walk::{Cursor, GO_ON, Memory, Rules, root, step};
+use profiler_ebpf::unwind::walk::{Cursor, GO_ON, Memory, Rules, step, zero_return};
 use std::collections::BTreeMap;
 
 /// Pairs that one step may read: a dereferenced CFA, the return address, a saved frame pointer.
@@ -118,7 +118,7 @@ impl Process {
         let mut outcome = Reason::Truncated as u32;
         while frames.len() < MAX_USER_FRAMES {
             if cursor.pc == 0 {
-                outcome = root(&cursor);
+                outcome = zero_return(&cursor);
                 break;
             }
             let address = cursor.pc.wrapping_sub(cursor.is_return);

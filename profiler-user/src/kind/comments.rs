@@ -90,7 +90,12 @@ fn amount(account: &Account<'_>) -> String {
         (Some(cpu), got) => {
             let expected = (cpu + account.period() / 2) / account.period();
             let cpu = seconds(cpu);
-            format!("CPU time by the scheduler's account: {cpu}, so {expected} samples expected; {got} got, {lost}.")
+            // Which ticks meet a process that runs now and then is chance: two standard errors of a count, at most.
+            let chance = 2.0 * (expected as f64).sqrt();
+            format!(
+                "CPU time by the scheduler's account: {cpu}, so {expected} samples expected (give or take {chance:.0} by \
+                 chance); {got} got, {lost}."
+            )
         }
         (None, got) => format!("CPU time by the scheduler's account is not known; {got} samples got, {lost}."),
     }

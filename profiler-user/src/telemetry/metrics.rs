@@ -10,8 +10,13 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Codes of the reasons why a stack ends, and of what is lost before the recorder.
+const STACK_ENDS: Range<u32> = Reason::Complete as u32..Reason::RingFull as u32;
+const LOSSES: Range<u32> = Reason::RingFull as u32..Reason::RecorderFull as u32;
 
 /// Labels of a request. Routes are those of the router, never what was typed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,10 +49,10 @@ impl ReasonCounts {
         }
     }
 
-    /// All counts that are not zero.
-    pub fn read(&self) -> Vec<(Reason, u64)> {
+    /// The counts of all reasons with these codes, zeros too: a series that begins with its first loss hides it.
+    fn read(&self, codes: Range<u32>) -> Vec<(Reason, u64)> {
         let counts = Reason::ALL.iter().zip(&self.0).map(|(reason, count)| (*reason, count.load(Ordering::Relaxed)));
-        counts.filter(|(_, count)| *count > 0).collect()
+        counts.filter(|(reason, _)| codes.contains(&(*reason as u32))).collect()
     }
 }
 
@@ -87,8 +92,16 @@ impl Metrics {
             samples: samples.clone(),
             losses: losses.clone(),
         };
-        metrics.by_reason("samples", "Samples by how their user stack ended", Box::new(move || samples.read()));
-        metrics.by_reason("losses", "Records and ticks that were lost, by reason", Box::new(move || losses.read()));
+        metrics.by_reason(
+            "samples",
+            "Samples by how their user stack ended",
+            Box::new(move || samples.read(STACK_ENDS)),
+        );
+        metrics.by_reason(
+            "losses",
+            "Records and ticks that were lost, by reason",
+            Box::new(move || losses.read(LOSSES)),
+        );
         metrics
     }
 
