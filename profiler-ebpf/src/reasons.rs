@@ -37,7 +37,7 @@ reasons! {
     // 1..31: how a user stack ended. The first three are complete stacks.
     Complete = 1, "complete", "The stack was walked to its root by unwind tables.";
     CompleteByFramePointer = 2, "complete by frame pointer", "The stack was walked to its root; its last steps followed frame pointers, because that code has no unwind table.";
-    NoUserStack = 3, "no user stack", "A kernel thread: it has kernel frames only.";
+    NoUserStack = 3, "no user stack", "A kernel thread, or a thread that the kernel made for a process: it has kernel frames only.";
     Truncated = 4, "truncated", "The stack is deeper than the 1,024 frames that are kept.";
     NoMapping = 5, "no mapping", "A return address lies in no executable mapping of the process.";
     TablePending = 6, "table pending", "The unwind table of a file was not built yet when the sample met it.";

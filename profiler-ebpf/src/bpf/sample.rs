@@ -243,6 +243,10 @@ fn kernel_mode(state: &mut State) -> u32 {
     if s[17] != USER_CS {
         return Reason::Compat32 as u32;
     }
+    if s[16] == 0 && s[19] == 0 {
+        // A thread that the kernel made for a process (io_uring, vhost): it never runs user code.
+        return Reason::NoUserStack as u32;
+    }
     let system_call = s[15];
     // `syscall` leaves its return address in rcx too. At the first instruction of a program or of a signal handler, which
     // the kernel prepares inside the system call, the two differ. (With FRED always: the word behind `syscall` serves too.)

@@ -3,7 +3,7 @@
 use crate::fake::{Dictionary, FakeMemory};
 use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::rule::*;
-use profiler_ebpf::unwind::walk::{Cursor, GO_ON, LOST_FRAME_POINTER};
+use profiler_ebpf::unwind::walk::{Cursor, GO_ON, LOST_FRAME_POINTER, zero_return};
 
 const SP: u64 = 0x7000_0000;
 /// A word of the stack says where it lies.
@@ -94,6 +94,16 @@ fn a_frame_pointer_of_go_may_lead_to_another_stack() {
 fn the_end_says_whether_frame_pointers_were_followed() {
     ends(FIXED[2], caller(), Reason::Complete);
     ends(FIXED[2], Cursor { by_frame_pointer: 1, ..caller() }, Reason::CompleteByFramePointer);
+}
+
+#[test]
+fn a_zero_return_address_is_the_root_only_without_a_frame_pointer() {
+    let zero = Cursor { pc: 0, ..caller() };
+    let check = |cursor, reason| assert_eq!(Reason::from_code(zero_return(&cursor)), Some(reason), "{cursor:?}");
+    check(Cursor { bp: 0, ..zero }, Reason::Complete);
+    check(Cursor { bp: 0, by_frame_pointer: 1, ..zero }, Reason::CompleteByFramePointer);
+    check(zero, Reason::ZeroReturnAddress);
+    check(Cursor { bp: LOST_FRAME_POINTER, ..zero }, Reason::ZeroReturnAddress);
 }
 
 #[test]
