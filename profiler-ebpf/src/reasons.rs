@@ -37,7 +37,7 @@ reasons! {
     // 1..31: how a user stack ended. The first three are complete stacks.
     Complete = 1, "complete", "The stack was walked to its root by unwind tables.";
     CompleteByFramePointer = 2, "complete by frame pointer", "The stack was walked to its root; its last steps followed frame pointers, because that code has no unwind table.";
-    NoUserStack = 3, "no user stack", "A kernel thread: it has kernel frames only.";
+    NoUserStack = 3, "no user stack", "A kernel thread, or a thread that the kernel made for a process: it has kernel frames only.";
     Truncated = 4, "truncated", "The stack is deeper than the 1,024 frames that are kept.";
     NoMapping = 5, "no mapping", "A return address lies in no executable mapping of the process.";
     TablePending = 6, "table pending", "The unwind table of a file was not built yet when the sample met it.";
@@ -49,8 +49,8 @@ reasons! {
     InExec = 12, "in exec", "The task was inside execve: its old registers belong to a program that is gone. Kernel frames only.";
     Exiting = 13, "exiting", "The task had given up its memory on its way to exit. Kernel frames only.";
     Compat32 = 14, "32-bit task", "A 32-bit task: its stack is not walked.";
-    Guessed = 15, "guessed", "A frame was guessed: the caller of code that has neither an unwind table nor a frame pointer.";
     TableDamaged = 16, "table damaged", "A row of the unwind table points outside of it.";
+    NoTailCall = 17, "no tail call", "The program that goes on with deep stacks could not be called, so the stack stops there.";
     ZeroReturnAddress = 18, "zero return address", "The walk came to a return address of zero with a frame pointer in use: no unwind table says that the stack ends there.";
     // 32..: records and ticks that are lost.
     RingFull = 32, "ring full", "The ring buffer had no room for the record.";
@@ -62,11 +62,9 @@ reasons! {
     FileTableFull = 38, "file table full", "The kernel's table of files is full; the file gets no number and no unwind table.";
     TableBudget = 39, "table budget full", "The budget for unwind tables is full; the file gets no table.";
     NotOpened = 40, "file not opened", "The file could not be opened as the very file that was mapped.";
-    NoUnwindInfo = 41, "no unwind information", "The file has no unwind information; frame pointers are followed.";
     WorkerFailed = 42, "worker failed", "The symbol worker died or overran its deadline over this file.";
     // 64..: why a frame has no name.
     NoSymbol = 64, "no symbol", "The file has no symbol that covers the address.";
-    NotSymbolized = 65, "not symbolized", "The names were not asked for or the budget for names was full.";
     AnonymousCode = 66, "anonymous code", "Machine code in memory without a file (generated at run time).";
     KernelHidden = 67, "kernel symbols hidden", "The kernel's symbols are not readable (needs CAP_SYSLOG).";
 }

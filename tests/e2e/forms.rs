@@ -210,6 +210,12 @@ fn a_signal_handler_on_the_ordinary_stack() {
 }
 
 #[test]
+fn a_handler_that_the_kernel_is_about_to_enter_or_leave() {
+    let profile = profiled(&programs::c("raiser.c", &["-fno-optimize-sibling-calls"]), &[]);
+    assert_most(&profile, 0.995, |sample| sample.has("main"));
+}
+
+#[test]
 fn libraries_that_are_opened_and_closed_in_turn() {
     let a = programs::library("libpart.c", &["-DPART=burn_in_a"]);
     let b = programs::library("libpart.c", &["-DPART=burn_in_b"]);

@@ -21,8 +21,6 @@ pub const FLAG_KERNEL_MODE: u32 = 1;
 pub const FLAG_FRAME_POINTER: u32 = 2;
 /// [`SampleHeader::flags`]: a kernel thread.
 pub const FLAG_KERNEL_THREAD: u32 = 4;
-/// [`SampleHeader::flags`]: some frame was guessed.
-pub const FLAG_GUESSED: u32 = 8;
 
 /// Length of a task's name in the kernel, with its NUL.
 pub const COMM_LENGTH: usize = 16;

@@ -4,13 +4,14 @@ use crate::bpf::kernel::{
     self, DENTRY_NAME, DENTRY_PARENT, DENTRY_SB, FILE_DENTRY, FILE_INODE, INODE_CTIME_NSEC, INODE_CTIME_SEC,
     INODE_GENERATION, INODE_NUMBER, INODE_SB, MM_VDSO, SB_DEV, SB_MAGIC, at, at32, read,
 };
-use crate::bpf::maps::{CONTROL, COUNT_ANNOUNCE_LOST, COUNT_NEW_FILE, FILES, LAST_FILE, NEW_FILE, STATE, add};
+use crate::bpf::maps::{CONTROL, FILES, LAST_FILE, NEW_FILE, STATE, add, add_at};
 use crate::bpf::state::{MAPPING_ANY_STACK, MAPPING_FRAME_POINTER, MAPPING_STOP, MAPPING_TABLE, State};
 use crate::bpf::vma::COPY_BYTES;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_ringbuf_output};
 use core::ffi::c_void;
+use profiler_ebpf::abi::counters::Counter;
 use profiler_ebpf::abi::event::{COMPONENT_LENGTH, FileKey, KIND_NEW_FILE, MAX_COMPONENTS, NewFile};
-use profiler_ebpf::abi::frame::UNNUMBERED_FILE;
+use profiler_ebpf::abi::frame::{UNNUMBERED_FILE, VDSO_FILE};
 use profiler_ebpf::abi::maps::{FILE_FRAME_POINTERS, FILE_NO_TABLE, FILE_PENDING, FILE_TABLE, FileValue};
 use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::bits::mask;
@@ -66,7 +67,7 @@ pub(crate) extern "C" fn identify(class: u32) -> u32 {
             state.mapping.kind = MAPPING_FRAME_POINTER;
             return 0;
         }
-        state.key = NO_KEY; // published by the agent
+        state.key = NO_KEY; // published by the agent at its start
     } else if !key(state) {
         return 1;
     }
@@ -74,7 +75,7 @@ pub(crate) extern "C" fn identify(class: u32) -> u32 {
     let known = unsafe { FILES.get(&state.key) }.copied();
     let value = match known {
         Some(value) => value,
-        None if state.file == 0 => return 1,
+        None if state.file == 0 => FileValue { number: VDSO_FILE, state: FILE_NO_TABLE, page_base: 0, flags: 0 },
         None => admit(class, state),
     };
     state.mapping.file = value.number as u64;
@@ -97,19 +98,26 @@ const FILE_REFUSED: u32 = 4;
 #[inline(always)]
 fn admit(class: u32, state: &mut State) -> FileValue {
     let refused = FileValue { number: UNNUMBERED_FILE, state: FILE_REFUSED, page_base: 0, flags: 0 };
-    let Some(last) = LAST_FILE.get_ptr_mut(0) else { return refused };
-    // SAFETY: a map value; the add is atomic. Two CPUs may take two numbers for one file; the first insert wins.
-    let number = unsafe { increment(last) };
-    if number as u32 >= UNNUMBERED_FILE {
+    if state.spare == 0 {
+        let Some(last) = LAST_FILE.get_ptr_mut(0) else { return refused };
+        // SAFETY: a map value; the add is atomic. Two CPUs may take two numbers for one file; the first insert wins.
+        state.spare = unsafe { increment(last) };
+    }
+    let number = state.spare;
+    if number >= UNNUMBERED_FILE as u64 {
         return refused;
     }
     state.value = FileValue { number: number as u32, state: FILE_PENDING, page_base: 0, flags: 0 };
     if FILES.insert(&state.key, &state.value, BPF_NOEXIST).is_ok() {
-        add(COUNT_NEW_FILE, 1);
+        // Only now somebody may have seen the number: a full table does not use numbers up.
+        state.spare = 0;
+        add(Counter::NewFiles, 1);
         if announce(class) != 0 {
             // Not heard: the next sample that meets the file tries again.
-            add(COUNT_ANNOUNCE_LOST, 1);
-            let _ = FILES.remove(&state.key);
+            add(Counter::AnnouncementsLost, 1);
+            if FILES.remove(&state.key).is_err() {
+                add(Counter::FilesNotForgotten, 1);
+            }
         }
         return state.value;
     }
@@ -117,7 +125,7 @@ fn admit(class: u32, state: &mut State) -> FileValue {
     match unsafe { FILES.get(&state.key) } {
         Some(value) => *value,
         None => {
-            add(Reason::FileTableFull as u32, 1);
+            add_at(Reason::FileTableFull as u32, 1);
             refused
         }
     }

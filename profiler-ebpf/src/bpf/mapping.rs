@@ -2,9 +2,10 @@
 
 use crate::bpf::file::identify;
 use crate::bpf::kernel::MM_SEQ;
-use crate::bpf::maps::{CACHE_SLOTS, COUNT_CACHED, COUNT_WALK_AGAIN, MAPPINGS, STATE, add};
+use crate::bpf::maps::{CACHE_SLOTS, MAPPINGS, STATE, add};
 use crate::bpf::state::{Cached, KEPT, MAPPING_STOP, Mapping, State};
 use crate::bpf::vma::walk;
+use profiler_ebpf::abi::counters::Counter;
 use profiler_ebpf::unwind::bits::mask;
 
 /// Makes `state.mapping` the mapping of `state.wanted`. 0 found, 1 not.
@@ -30,11 +31,11 @@ pub(crate) extern "C" fn find(class: u32) -> u32 {
     let cached = unsafe { &mut *(cache as *mut Cached).add(slot) };
     if is_valid(cached, state, wanted) {
         state.mapping = cached.mapping;
-        add(COUNT_CACHED, 1);
+        add(Counter::CachedMappings, 1);
     } else {
         // A walk that met another thread's change of the tree finds nothing: once more.
         if walk(class) != 0 {
-            add(COUNT_WALK_AGAIN, 1);
+            add(Counter::WalksRepeated, 1);
             if walk(class) != 0 {
                 return 1;
             }

@@ -1,8 +1,9 @@
 //! The maps. Sizes are in `abi::maps`; the rings' sizes are set by the agent at load.
 
-use crate::bpf::state::{CLASSES, Cached, NewFileRecord, Output, State};
+use crate::bpf::state::{CLASSES, Cached, NewFileRecord, Output, State, Tick};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
+use profiler_ebpf::abi::counters::Counter;
 use profiler_ebpf::abi::event::{FileKey, ProcessRecord};
 use profiler_ebpf::abi::maps::*;
 use profiler_ebpf::unwind::rule::Rule;
@@ -53,7 +54,7 @@ pub(crate) static CONTROL: RingBuf<NewFileRecord, { 1 << 18 }> = RingBuf::new();
 /// Forks, execs and exits.
 #[btf_map]
 pub(crate) static PROCESSES: RingBuf<ProcessRecord, { 1 << 19 }> = RingBuf::new();
-/// Counters by code: statuses and losses at their [`profiler_ebpf::reasons::Reason`] code, others from 100.
+/// Counters by number: statuses and losses at their [`profiler_ebpf::reasons::Reason`] code, a [`Counter`] at its own.
 #[btf_map]
 pub(crate) static COUNTERS_MAP: PerCpuArray<u64, { COUNTERS as usize }> = PerCpuArray::new();
 /// The walk's state, one entry a class.
@@ -76,36 +77,21 @@ pub(crate) static MEMO: PerCpuArray<[u64; MEMO_SLOTS], 1> = PerCpuArray::new();
 pub(crate) static MAPPINGS: PerCpuArray<[Cached; CACHE_SLOTS], 1> = PerCpuArray::new();
 /// The timer's state on this CPU.
 #[btf_map]
-pub(crate) static TICK: PerCpuArray<crate::bpf::rate::Tick, 1> = PerCpuArray::new();
+pub(crate) static TICK: PerCpuArray<Tick, 1> = PerCpuArray::new();
 /// Tail-call targets of the perf-event programs: 0 goes on with a deep stack.
 #[btf_map]
 pub(crate) static PROGRAMS: ProgramArray<8> = ProgramArray::new();
 
-/// Walks of a VMA tree.
-pub(crate) const COUNT_WALK: u32 = 100;
-/// Walks that had to be repeated.
-pub(crate) const COUNT_WALK_AGAIN: u32 = 101;
-/// Files seen for the first time.
-pub(crate) const COUNT_NEW_FILE: u32 = 102;
-/// Mappings answered by the cache.
-pub(crate) const COUNT_CACHED: u32 = 103;
-/// Rules that the memo did not know.
-pub(crate) const COUNT_MEMO_MISS: u32 = 104;
-/// User frames walked.
-pub(crate) const COUNT_FRAMES: u32 = 105;
-/// Announcements that did not fit the control ring; the file is announced again later.
-pub(crate) const COUNT_ANNOUNCE_LOST: u32 = 106;
-/// Fork, exec and exit records that did not fit their ring.
-pub(crate) const COUNT_PROCESS_LOST: u32 = 107;
-/// Samples put into the ring.
-pub(crate) const COUNT_SAMPLES: u32 = 108;
-/// Late ticks that nobody lost: the CPU was idle, or it is not known who ran.
-pub(crate) const COUNT_LATE_ELSEWHERE: u32 = 109;
-
 /// Adds to a counter of this CPU.
 #[inline(always)]
-pub(crate) fn add(counter: u32, n: u64) {
-    if let Some(value) = COUNTERS_MAP.get_ptr_mut(counter) {
+pub(crate) fn add(counter: Counter, n: u64) {
+    add_at(counter as u32, n);
+}
+
+/// Adds to the counter of a reason's code.
+#[inline(always)]
+pub(crate) fn add_at(number: u32, n: u64) {
+    if let Some(value) = COUNTERS_MAP.get_ptr_mut(number) {
         // SAFETY: this CPU's own slot; a program that interrupts between load and store can lose one count.
         unsafe { *value += n }
     }
@@ -114,13 +100,15 @@ pub(crate) fn add(counter: u32, n: u64) {
 /// Counts a loss of a process: in the counter of its reason and under its own name.
 #[inline(always)]
 pub(crate) fn lose(tgid: u32, start_boottime: u64, reason: u32, n: u64) {
-    add(reason, n);
+    add_at(reason, n);
     let key = LossKey { start_boottime, tgid, reason };
     match LOST.get_ptr_mut(&key) {
         // SAFETY: a map value; two CPUs may race and lose a count of the split by process, the counter above keeps it.
         Some(value) => unsafe { *value += n },
         None => {
-            let _ = LOST.insert(&key, &n, 0);
+            if LOST.insert(&key, &n, 0).is_err() {
+                add(Counter::LossesNotSplit, n);
+            }
         }
     }
 }

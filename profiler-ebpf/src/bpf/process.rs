@@ -5,7 +5,7 @@ use crate::bpf::kernel::{
     SIGNAL_TGID_PID, TASK_COMM, TASK_CRED, TASK_EXEC_ID, TASK_EXIT_CODE, TASK_LEADER, TASK_PARENT, TASK_PID,
     TASK_RUNTIME, TASK_SIGNAL, TASK_START, TASK_TGID,
 };
-use crate::bpf::maps::{COUNT_PROCESS_LOST, PROCESSES, add};
+use crate::bpf::maps::{PROCESSES, add};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::generated::{
@@ -15,6 +15,7 @@ use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 use core::ffi::c_void;
 use core::ptr::read_volatile;
+use profiler_ebpf::abi::counters::Counter;
 use profiler_ebpf::abi::event::*;
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -134,6 +135,6 @@ fn emit(slot: u32, kind: u32, task: u64, exe: u64) {
         bpf_ringbuf_output(&raw const PROCESSES as *mut c_void, record, length, BPF_RB_NO_WAKEUP)
     };
     if sent != 0 {
-        add(COUNT_PROCESS_LOST, 1);
+        add(Counter::ProcessRecordsLost, 1);
     }
 }

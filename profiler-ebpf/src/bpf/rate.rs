@@ -7,22 +7,10 @@
 //! account: an idle CPU's timer may sleep for long, and who ran between two ticks of different threads is not known.
 
 use crate::bpf::kernel::{TASK_RUNTIME, member};
-use crate::bpf::maps::{COUNT_LATE_ELSEWHERE, RATE, TICK, WATCH, add};
+use crate::bpf::maps::{RATE, TICK, WATCH, add};
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
+use profiler_ebpf::abi::counters::Counter;
 use profiler_ebpf::abi::maps::RateConfig;
-use profiler_ebpf::pace::Grid;
-
-/// The timer's state on a CPU.
-#[repr(C)]
-pub(crate) struct Tick {
-    grid: Grid,
-    /// Time in whole ticks, ns.
-    time: u64,
-    /// Thread that ran at the last tick.
-    tid: u64,
-    /// Its run time then, ns.
-    runtime: u64,
-}
 
 /// A tick that counts.
 pub(crate) struct Due {
@@ -82,7 +70,7 @@ pub(crate) fn due(advance: &Advance, tgid: u32, config: &RateConfig) -> Option<D
     let ran = advance.ran / period;
     let mut late = crossings - 1;
     if late > ran {
-        add(COUNT_LATE_ELSEWHERE, late - ran);
+        add(Counter::LateElsewhere, late - ran);
         late = ran;
     }
     Some(Due { value: period, late, epoch: config.epoch })

@@ -4,7 +4,7 @@ use crate::bpf::kernel::{
     self, CRED_EUID, CRED_SUID, CRED_UID, MM_SEQ, TASK_COMM, TASK_CRED, TASK_EXEC_ID, TASK_FLAGS, TASK_LEADER, TASK_MM,
     TASK_START, member,
 };
-use crate::bpf::maps::{COUNT_FRAMES, COUNT_SAMPLES, EVENTS, OUTPUT, PROGRAMS, STATE, add, lose};
+use crate::bpf::maps::{EVENTS, OUTPUT, PROGRAMS, STATE, add, add_at, lose};
 use crate::bpf::rate::{self, Due};
 use crate::bpf::state::{CLASS_CPU, Output, State, WORDS};
 use crate::bpf::steps::{FRAMES_PER_CALL, steps};
@@ -19,10 +19,12 @@ use aya_ebpf::macros::perf_event;
 use aya_ebpf::programs::PerfEventContext;
 use core::ffi::c_void;
 use core::ptr::read_volatile;
+use profiler_ebpf::abi::counters::Counter;
 use profiler_ebpf::abi::event::*;
 use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::bits::mask;
 use profiler_ebpf::unwind::walk::Cursor;
+use profiler_ebpf::unwind::window::Window;
 
 /// Frames walked by one program before it hands over to the next by tail call.
 const FRAMES_PER_PROGRAM: u32 = 128;
@@ -68,9 +70,7 @@ pub(crate) fn sample(context: PerfEventContext) -> u32 {
     if status == 0 {
         status = walk_stack(state, output);
         if status == 0 {
-            // SAFETY: the map holds perf-event programs only.
-            let _ = unsafe { PROGRAMS.tail_call(&context, CONTINUE) };
-            status = Reason::Truncated as u32;
+            status = go_on(&context);
         }
     }
     finish(state, output, status);
@@ -85,14 +85,18 @@ pub(crate) fn cont(context: PerfEventContext) -> u32 {
     let (state, output) = unsafe { (&mut *state, &mut *output) };
     let mut status = walk_stack(state, output);
     if status == 0 {
-        if state.frames < MAX_USER_FRAMES as u64 {
-            // SAFETY: as in `sample`.
-            let _ = unsafe { PROGRAMS.tail_call(&context, CONTINUE) };
-        }
-        status = Reason::Truncated as u32;
+        status = if state.frames < MAX_USER_FRAMES as u64 { go_on(&context) } else { Reason::Truncated as u32 };
     }
     finish(state, output, status);
     0
+}
+
+/// Hands over to [`cont`]; returns only if that fails: with the reason.
+#[inline(always)]
+fn go_on(context: &PerfEventContext) -> u32 {
+    // SAFETY: the map holds perf-event programs only.
+    unsafe { PROGRAMS.tail_call(context, CONTINUE) };
+    Reason::NoTailCall as u32
 }
 
 /// Who runs, and what the tick stands for.
@@ -145,8 +149,7 @@ fn describe(state: &mut State, head: &mut SampleHeader, due: &Due) {
     state.source = 0;
     state.first = 0;
     state.frames = 0;
-    state.window_base = 1;
-    state.window_length = 16;
+    state.window = Window::EMPTY;
     state.mapping.start = 0;
     state.mapping.length = 0;
     state.kept_count = 0;
@@ -240,22 +243,23 @@ fn kernel_mode(state: &mut State) -> u32 {
     if s[17] != USER_CS {
         return Reason::Compat32 as u32;
     }
+    if s[16] == 0 && s[19] == 0 {
+        // A thread that the kernel made for a process (io_uring, vhost): it never runs user code.
+        return Reason::NoUserStack as u32;
+    }
     let system_call = s[15];
+    // `syscall` leaves its return address in rcx too. At the first instruction of a program or of a signal handler, which
+    // the kernel prepares inside the system call, the two differ. (With FRED always: the word behind `syscall` serves too.)
+    let behind_call = system_call != u64::MAX && s[11] == s[16];
     state.registers =
         [s[10], s[12], s[11], s[5], s[13], s[14], s[4], s[19], s[9], s[8], s[7], s[6], s[3], s[2], s[1], s[0]];
-    state.cursor = Cursor {
-        pc: s[16],
-        sp: s[19],
-        bp: s[4],
-        is_return: (system_call != u64::MAX) as u64,
-        all_registers: 1,
-        by_frame_pointer: 0,
-    };
-    if system_call == SYSCALL_EXECVE || system_call == SYSCALL_EXECVEAT {
-        // After the switch to the new memory the registers are still the old program's: its stack is in no mapping.
-        state.wanted = s[19];
-        state.need = VM_READ;
-        let gone = walk(CLASS_CPU) != 0 && walk(CLASS_CPU) != 0;
+    state.cursor =
+        Cursor { pc: s[16], sp: s[19], bp: s[4], is_return: behind_call as u64, all_registers: 1, by_frame_pointer: 0 };
+    // rax is -ENOSYS from the system call's entry on, and 0 in the registers that the new program begins with.
+    if s[10] != 0 && (system_call == SYSCALL_EXECVE || system_call == SYSCALL_EXECVEAT) {
+        // After the switch to the new memory the registers are still the old program's: stack or code is in no mapping.
+        let (pc, sp) = (state.cursor.pc.wrapping_sub(1), state.cursor.sp);
+        let gone = !is_mapped(state, sp, VM_READ) || !is_mapped(state, pc, VM_EXEC);
         state.need = VM_EXEC;
         state.mapping.length = 0;
         if gone {
@@ -263,6 +267,14 @@ fn kernel_mode(state: &mut State) -> u32 {
         }
     }
     0
+}
+
+/// A walk that met another thread's change of the tree finds nothing, so it is repeated.
+#[inline(always)]
+fn is_mapped(state: &mut State, address: u64, need: u64) -> bool {
+    state.wanted = address;
+    state.need = need;
+    walk(CLASS_CPU) == 0 || walk(CLASS_CPU) == 0
 }
 
 /// Walks up to [`FRAMES_PER_PROGRAM`] frames. 0: there may be more.
@@ -288,8 +300,8 @@ fn walk_stack(state: &mut State, output: &mut Output) -> u32 {
 #[inline(always)]
 fn finish(state: &mut State, output: &mut Output, status: u32) {
     output.head.status = status;
-    add(status, 1);
-    add(COUNT_FRAMES, state.frames);
+    add_at(status, 1);
+    add(Counter::Frames, state.frames);
     let words = mask::<{ WORDS as i32 - 1 }>(state.first + state.frames);
     let length = size_of::<SampleHeader>() as u64 + (words << 3);
     // SAFETY: the record is at least `length` bytes.
@@ -299,7 +311,7 @@ fn finish(state: &mut State, output: &mut Output, status: u32) {
     if sent != 0 {
         lose(output.head.tgid, output.head.start_boottime, Reason::RingFull as u32, 1);
     } else {
-        add(COUNT_SAMPLES, 1);
+        add(Counter::Samples, 1);
     }
     state.busy = 0;
 }

@@ -1,8 +1,10 @@
-//! Per-CPU state, one entry a class: a program of one class may interrupt one of another, never one of its own.
+//! Per-CPU state. Most has one entry a class: a program of one class may interrupt one of another, never one of its own.
 
 use profiler_ebpf::abi::event::{COMPONENT_LENGTH, FileKey, NewFile, SampleHeader};
 use profiler_ebpf::abi::maps::FileValue;
+use profiler_ebpf::pace::Grid;
 use profiler_ebpf::unwind::walk::Cursor;
+use profiler_ebpf::unwind::window::Window;
 
 /// State slots.
 pub(crate) const CLASSES: u32 = 4;
@@ -59,8 +61,8 @@ pub(crate) struct State {
     pub(crate) frames: u64,
     /// Where user frames begin in [`Output::words`].
     pub(crate) first: u64,
-    pub(crate) window_base: u64,
-    pub(crate) window_length: u64,
+    /// What the stack window holds.
+    pub(crate) window: Window,
     pub(crate) mm: u64,
     pub(crate) start_boottime: u64,
     pub(crate) sequence: u64,
@@ -79,6 +81,8 @@ pub(crate) struct State {
     pub(crate) kept_count: u64,
     pub(crate) key: FileKey,
     pub(crate) value: FileValue,
+    /// A file number that was taken and given to no file, 0 for none: the next new file gets it.
+    pub(crate) spare: u64,
     /// General registers by DWARF number.
     pub(crate) registers: [u64; 16],
     /// pt_regs or a ucontext's registers.
@@ -87,6 +91,18 @@ pub(crate) struct State {
     pub(crate) node: [u64; 32],
     /// A VMA or an inode: their members in use lie in the first 192 bytes.
     pub(crate) copy: [u64; 24],
+}
+
+/// The timer's state on a CPU.
+#[repr(C)]
+pub(crate) struct Tick {
+    pub(crate) grid: Grid,
+    /// Time in whole ticks, ns.
+    pub(crate) time: u64,
+    /// Thread that ran at the last tick.
+    pub(crate) tid: u64,
+    /// Its run time then, ns.
+    pub(crate) runtime: u64,
 }
 
 /// Words behind a sample's head: kernel addresses, then user frames; a power of two so that a mask bounds the index.

@@ -1,11 +1,12 @@
 //! Up to [`FRAMES_PER_CALL`] steps of the walk of `unwind::walk`, over the target's memory and the table maps.
 
 use crate::bpf::mapping::find;
-use crate::bpf::maps::{COUNT_MEMO_MISS, DICTIONARY, MEMO, MEMO_SLOTS, OUTPUT, POOL, STATE, WINDOW, WINDOW_BYTES, add};
+use crate::bpf::maps::{DICTIONARY, MEMO, MEMO_SLOTS, OUTPUT, POOL, STATE, WINDOW, WINDOW_BYTES, add};
 use crate::bpf::state::{MAPPING_ANY_STACK, MAPPING_STOP, MAPPING_TABLE, Mapping, State, WORDS};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
+use profiler_ebpf::abi::counters::Counter;
 use profiler_ebpf::abi::frame::file_word;
 use profiler_ebpf::abi::maps::{CHUNK_WORDS, CHUNKS_PER_MAP, Chunk, PAGES_PER_CHUNK};
 use profiler_ebpf::reasons::Reason;
@@ -13,15 +14,15 @@ use profiler_ebpf::unwind::bits::mask;
 use profiler_ebpf::unwind::rule::{CODE_FRAME_POINTER, CODE_FRAME_POINTER_ANY_STACK, PAGE_BITS, Rule};
 use profiler_ebpf::unwind::table::{PageEntry, Rows, search};
 use profiler_ebpf::unwind::walk::{GO_ON, Memory, Rules, step, zero_return};
+use profiler_ebpf::unwind::window::Window;
 
 /// More frames a call make the verifier work more (83,097 instructions at 8) and gain little.
 pub(crate) const FRAMES_PER_CALL: u32 = 4;
 
-/// The target's stack through a window: one read of user memory costs the same for 16 bytes and for 2 KiB.
+/// The target's stack through a window.
 struct Stack {
-    window: *mut u64,
-    base: u64,
-    length: u64,
+    buffer: *mut u64,
+    window: Window,
     state: *mut State,
 }
 
@@ -29,48 +30,43 @@ impl Stack {
     /// Fills the window from `address`, or only up to the page's end if more cannot be read.
     #[inline(always)]
     fn fill(&mut self, address: u64) -> bool {
-        let mut length = WINDOW_BYTES;
-        if !self.read(address, length) {
-            length = 4096 - (address & 4095);
-            if length > WINDOW_BYTES {
-                length = WINDOW_BYTES;
-            }
-            if length < 16 {
-                length = 16;
-            }
-            let bounded = mask::<0x1fff>(length);
-            if bounded > WINDOW_BYTES || !self.read(address, bounded) {
-                self.base = 1;
-                self.length = 16;
-                return false;
-            }
+        if self.read(address, WINDOW_BYTES) {
+            self.window = Window::new(address, WINDOW_BYTES - 16);
+            return true;
         }
-        self.base = address;
-        self.length = length;
-        true
+        // A longer rest of the page was part of what could not be read.
+        let mut length = 4096 - (address & 4095);
+        if length < 16 {
+            length = 16;
+        }
+        let length = mask::<0x1fff>(length);
+        if length <= WINDOW_BYTES && self.read(address, length) {
+            self.window = Window::new(address, length - 16);
+            return true;
+        }
+        self.window = Window::EMPTY;
+        false
     }
 
     #[inline(always)]
     fn read(&mut self, address: u64, length: u64) -> bool {
         // SAFETY: the window has WINDOW_BYTES and more; the helper checks the address.
-        unsafe { bpf_probe_read_user(self.window as *mut c_void, length as u32, address as *const c_void) == 0 }
+        unsafe { bpf_probe_read_user(self.buffer as *mut c_void, length as u32, address as *const c_void) == 0 }
     }
 }
 
 impl Memory for Stack {
     #[inline(always)]
     fn pair(&mut self, address: u64) -> Option<(u64, u64)> {
-        let mut offset = address.wrapping_sub(self.base);
-        if offset & 7 != 0 || offset > self.length.wrapping_sub(16) {
-            if !self.fill(address) {
-                return None;
-            }
-            offset = 0;
-        }
+        let offset = match self.window.offset(address) {
+            Some(offset) => offset,
+            None if self.fill(address) => 0,
+            None => return None,
+        };
         let index = mask::<{ WINDOW_BYTES as i32 - 1 }>(offset) as usize;
         // SAFETY: the mask bounds the index to the window, which is 16 bytes longer.
         unsafe {
-            let at = (self.window as *const u8).add(index) as *const u64;
+            let at = (self.buffer as *const u8).add(index) as *const u64;
             Some((read_volatile(at), read_volatile(at.add(1))))
         }
     }
@@ -154,7 +150,7 @@ fn recall(memo: *mut u64, page_base: u32, offset: u64) -> Option<u32> {
     if (word ^ tag) >> 16 == 0 && word != 0 {
         return Some(word as u32 & 0xffff);
     }
-    add(COUNT_MEMO_MISS, 1);
+    add(Counter::MemoMisses, 1);
     let code = look_up(page_base, offset)?;
     // SAFETY: as above.
     unsafe { write_volatile(entry, tag | code as u64) };
@@ -171,7 +167,7 @@ fn frame_word(mapping: &Mapping, address: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn steps(class: u32) -> u32 {
-    let (Some(state), Some(output), Some(window), Some(memo)) =
+    let (Some(state), Some(output), Some(buffer), Some(memo)) =
         (STATE.get_ptr_mut(class), OUTPUT.get_ptr_mut(class), WINDOW.get_ptr_mut(class), MEMO.get_ptr_mut(0))
     else {
         return Reason::TableDamaged as u32;
@@ -179,7 +175,7 @@ pub(crate) extern "C" fn steps(class: u32) -> u32 {
     let memo = memo as *mut u64;
     // SAFETY: this CPU's slots of this class.
     let (s, output) = unsafe { (&mut *state, &mut *output) };
-    let mut stack = Stack { window: window as *mut u64, base: s.window_base, length: s.window_length, state };
+    let mut stack = Stack { buffer: buffer as *mut u64, window: s.window, state };
     let mut cursor = s.cursor;
     let mut frames = s.frames;
     let first = s.first;
@@ -230,7 +226,6 @@ pub(crate) extern "C" fn steps(class: u32) -> u32 {
     }
     s.cursor = cursor;
     s.frames = frames;
-    s.window_base = stack.base;
-    s.window_length = stack.length;
+    s.window = stack.window;
     outcome
 }

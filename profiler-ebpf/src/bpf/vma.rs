@@ -4,9 +4,10 @@
 //! section, so what is read was a node of this tree; a dead node's parent word points to itself.
 
 use crate::bpf::kernel::{self, MM_TREE, VMA_END, VMA_FILE, VMA_FLAGS, VMA_MM, VMA_PGOFF, VMA_START, at, read};
-use crate::bpf::maps::{COUNT_WALK, STATE, add};
+use crate::bpf::maps::{STATE, add};
 use crate::bpf::state::State;
 use core::ptr::read_volatile;
+use profiler_ebpf::abi::counters::Counter;
 use profiler_ebpf::unwind::bits::{mask, one_if_negative};
 
 /// Levels of a maple tree that are followed: 262,144 mappings with half-full nodes need 8.
@@ -23,7 +24,7 @@ pub(crate) extern "C" fn walk(class: u32) -> u32 {
     let Some(state) = STATE.get_ptr_mut(class) else { return 1 };
     // SAFETY: this CPU's slot of this class: nobody else uses it while the program runs.
     let state = unsafe { &mut *state };
-    add(COUNT_WALK, 1);
+    add(Counter::Walks, 1);
     let Some(vma) = descend(state) else { return 1 };
     if !read((&raw mut state.copy) as *mut u64, COPY_BYTES, vma) {
         return 1;

@@ -5,3 +5,4 @@ pub mod bits;
 pub mod rule;
 pub mod table;
 pub mod walk;
+pub mod window;

@@ -3,21 +3,19 @@
 use crate::kernel::{Attached, Counters};
 use crate::tables::Tables;
 use crate::telemetry::metrics::{Metrics, Reading};
+use profiler_ebpf::abi::counters::Counter;
 use std::sync::Arc;
-
-/// Counter of samples put into the ring (`COUNT_SAMPLES`).
-const SAMPLES: usize = 108;
 
 /// What the BPF programs did and what they cost.
 pub(super) fn kernel(metrics: &Metrics, counters: &Arc<Counters>, attached: Attached) {
     let counters = Arc::clone(counters);
     metrics.readings(Box::new(move || {
         let values = counters.read();
-        let count = |index: usize| values.get(index).copied().unwrap_or(0);
+        let count = |counter: Counter| values.get(counter.index()).copied().unwrap_or(0);
         let cost = attached.costs().iter().map(|c| c.run_time_ns).sum();
         let help = "Time that our BPF programs ran (0 unless kernel.bpf_stats_enabled is 1)";
         vec![
-            Reading::counter("kernel_samples", "Samples put into the ring", count(SAMPLES)),
+            Reading::counter(Counter::Samples.name(), Counter::Samples.help(), count(Counter::Samples)),
             Reading::counter("bpf_run_time_nanoseconds", help, cost),
         ]
     }));

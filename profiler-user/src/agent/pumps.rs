@@ -9,6 +9,7 @@ use crate::tables::Tables;
 use crate::target::inventory::{Exact, inventory};
 use crate::target::{Proc, clock, cpu};
 use crate::telemetry::metrics::ReasonCounts;
+use profiler_ebpf::abi::counters::Counter;
 use profiler_ebpf::reasons::Reason;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -25,8 +26,6 @@ const BATCH: usize = 4_096;
 const BEAT: Duration = Duration::from_millis(100);
 /// Beats between two readings of CPU clocks.
 const BEATS_PER_SECOND: u64 = 10;
-/// Counter of lost fork, exec and exit records (`COUNT_PROCESS_LOST` on the kernel side).
-const PROCESS_LOST: usize = 107;
 
 /// When each ring was last seen empty, with all it had given to the recorder: CLOCK_MONOTONIC ns.
 #[derive(Default)]
@@ -206,7 +205,7 @@ impl Pumps {
             if !beat.is_multiple_of(BEATS_PER_SECOND) {
                 continue;
             }
-            let now_lost = counters.read().get(PROCESS_LOST).copied().unwrap_or(0);
+            let now_lost = counters.read().get(Counter::ProcessRecordsLost.index()).copied().unwrap_or(0);
             if now_lost != lost || self.orders.look.swap(false, Ordering::AcqRel) {
                 lost = now_lost;
                 self.look_at_all();

@@ -1,0 +1,121 @@
+//! Steps by rules that only leaves have, and steps that must not be taken.
+
+use crate::fake::{Dictionary, FakeMemory};
+use profiler_ebpf::reasons::Reason;
+use profiler_ebpf::unwind::rule::*;
+use profiler_ebpf::unwind::walk::{Cursor, GO_ON, LOST_FRAME_POINTER, zero_return};
+
+const SP: u64 = 0x7000_0000;
+/// A word of the stack says where it lies.
+const MARK: u64 = 0x5555_0000_0000;
+
+fn leaf() -> Cursor {
+    Cursor { pc: 0x40_0008, sp: SP, bp: SP + 64, is_return: 0, all_registers: 1, by_frame_pointer: 0 }
+}
+
+fn caller() -> Cursor {
+    Cursor { is_return: 1, all_registers: 0, ..leaf() }
+}
+
+/// One step over 32 words of stack and the one below it; register n holds `SP + 8 n`.
+fn step(rule: Rule, mut cursor: Cursor) -> (u32, Cursor) {
+    let words = (0..32).map(|i| (SP + 8 * i, MARK + i)).chain([(SP - 8, 0)]).collect();
+    let registers = std::array::from_fn(|n| SP + 8 * n as u64);
+    let mut memory = FakeMemory { words, registers, ..FakeMemory::default() };
+    let mut dictionary = Dictionary::fixed();
+    let code = dictionary.code(rule);
+    let outcome = memory.step(&mut cursor, u32::from(code), &dictionary);
+    (outcome, cursor)
+}
+
+fn stepped(rule: Rule, cursor: Cursor) -> Cursor {
+    let (outcome, cursor) = step(rule, cursor);
+    assert_eq!(outcome, GO_ON, "{rule:?}");
+    assert_eq!((cursor.is_return, cursor.all_registers), (1, 0));
+    cursor
+}
+
+fn ends(rule: Rule, cursor: Cursor, reason: Reason) {
+    assert_eq!(Reason::from_code(step(rule, cursor).0), Some(reason), "{rule:?} {cursor:?}");
+}
+
+#[test]
+fn a_procedure_linkage_table_has_pushed_from_its_threshold_on() {
+    let rule = Rule { kind: KIND_PLT, threshold: 11, ..Rule::default() };
+    for (pc, pushed) in [(0x40_0000, 0), (0x40_000a, 0), (0x40_000b, 1), (0x40_000f, 1)] {
+        let cursor = stepped(rule, Cursor { pc, ..leaf() });
+        assert_eq!((cursor.sp, cursor.pc), (SP + 8 + 8 * pushed, MARK + pushed));
+        assert_eq!(cursor.bp, leaf().bp);
+    }
+}
+
+#[test]
+fn other_registers_count_while_they_are_known() {
+    let rule = Rule { cfa_register: 16 + 10, cfa_offset: 8, ..Rule::default() };
+    assert_eq!(stepped(rule, leaf()).sp, SP + 8 * 10 + 8);
+    ends(rule, caller(), Reason::UnsupportedRule);
+    let in_register = Rule { cfa_offset: 16, ra_kind: RA_IN_REGISTER, ra_register: 5, ..Rule::default() };
+    assert_eq!(stepped(in_register, leaf()).pc, SP + 8 * 5);
+    ends(in_register, caller(), Reason::UnsupportedRule);
+}
+
+#[test]
+fn a_frame_pointer_that_is_gone_is_not_followed() {
+    let undefined = Rule { cfa_offset: 16, rbp_kind: RBP_UNDEFINED, ..Rule::default() };
+    let cursor = stepped(undefined, leaf());
+    assert_eq!(cursor.bp, LOST_FRAME_POINTER);
+    ends(FIXED[1], cursor, Reason::BadFramePointer);
+    ends(FIXED[0], cursor, Reason::UnreadableStack);
+}
+
+#[test]
+fn a_frame_pointer_without_a_table_leads_up_a_little_or_ends() {
+    let at = |bp| Cursor { bp, ..caller() };
+    let cursor = stepped(FIXED[1], at(SP + 16));
+    assert_eq!((cursor.sp, cursor.bp, cursor.pc), (SP + 32, MARK + 2, MARK + 3));
+    assert_eq!(cursor.by_frame_pointer, 1);
+    ends(FIXED[1], at(0), Reason::CompleteByFramePointer);
+    ends(FIXED[1], at(SP - 8), Reason::BadFramePointer);
+    ends(FIXED[1], at(SP + 20), Reason::BadFramePointer);
+    ends(FIXED[1], at(SP + (1 << 20) + 8), Reason::BadFramePointer);
+    ends(FIXED[1], at(SP + (1 << 19)), Reason::UnreadableStack);
+}
+
+#[test]
+fn a_frame_pointer_of_go_may_lead_to_another_stack() {
+    let elsewhere = Cursor { sp: SP + (4 << 20), bp: SP + 16, ..caller() };
+    ends(FIXED[1], elsewhere, Reason::BadFramePointer);
+    assert_eq!(stepped(FIXED[5], elsewhere).sp, SP + 32);
+    ends(FIXED[5], Cursor { bp: 0, ..elsewhere }, Reason::CompleteByFramePointer);
+    ends(FIXED[5], Cursor { bp: SP + 4, ..elsewhere }, Reason::BadFramePointer);
+}
+
+#[test]
+fn the_end_says_whether_frame_pointers_were_followed() {
+    ends(FIXED[2], caller(), Reason::Complete);
+    ends(FIXED[2], Cursor { by_frame_pointer: 1, ..caller() }, Reason::CompleteByFramePointer);
+}
+
+#[test]
+fn a_zero_return_address_is_the_root_only_without_a_frame_pointer() {
+    let zero = Cursor { pc: 0, ..caller() };
+    let check = |cursor, reason| assert_eq!(Reason::from_code(zero_return(&cursor)), Some(reason), "{cursor:?}");
+    check(Cursor { bp: 0, ..zero }, Reason::Complete);
+    check(Cursor { bp: 0, by_frame_pointer: 1, ..zero }, Reason::CompleteByFramePointer);
+    check(zero, Reason::ZeroReturnAddress);
+    check(Cursor { bp: LOST_FRAME_POINTER, ..zero }, Reason::ZeroReturnAddress);
+}
+
+#[test]
+fn what_cannot_be_read_or_evaluated_ends_the_walk() {
+    ends(FIXED[4], leaf(), Reason::UnsupportedRule);
+    ends(Rule { kind: 200, ..Rule::default() }, leaf(), Reason::UnsupportedRule);
+    ends(FIXED[3], Cursor { sp: SP + 8 * 20, ..leaf() }, Reason::UnreadableStack); // a ucontext is longer
+    ends(Rule { cfa_offset: 8 * 40, ..Rule::default() }, leaf(), Reason::UnreadableStack);
+    ends(Rule { kind: KIND_DEREF, cfa_offset: -16, ..Rule::default() }, leaf(), Reason::UnreadableStack);
+    let far = Rule { cfa_offset: 16, rbp_kind: RBP_AT_CFA, rbp_offset: -4096, ..Rule::default() };
+    ends(far, leaf(), Reason::UnreadableStack);
+    let (mut memory, mut cursor) = (FakeMemory::default(), leaf());
+    let outcome = memory.step(&mut cursor, u32::from(DICTIONARY) | 0x77, &Dictionary::fixed());
+    assert_eq!(Reason::from_code(outcome), Some(Reason::TableDamaged));
+}
