@@ -12,12 +12,14 @@ pub(super) fn kernel(metrics: &Metrics, counters: &Arc<Counters>, attached: Atta
     metrics.readings(Box::new(move || {
         let values = counters.read();
         let count = |counter: Counter| values.get(counter.index()).copied().unwrap_or(0);
+        let mut readings: Vec<Reading> = Counter::ALL
+            .iter()
+            .map(|counter| Reading::counter(counter.name(), counter.help(), count(*counter)))
+            .collect();
         let cost = attached.costs().iter().map(|c| c.run_time_ns).sum();
         let help = "Time that our BPF programs ran (0 unless kernel.bpf_stats_enabled is 1)";
-        vec![
-            Reading::counter(Counter::Samples.name(), Counter::Samples.help(), count(Counter::Samples)),
-            Reading::counter("bpf_run_time_nanoseconds", help, cost),
-        ]
+        readings.push(Reading::counter("bpf_run_time_nanoseconds", help, cost));
+        readings
     }));
 }
 
