@@ -67,6 +67,7 @@ reasons! {
     NoSymbol = 64, "no symbol", "The file has no symbol that covers the address.";
     AnonymousCode = 66, "anonymous code", "Machine code in memory without a file (generated at run time).";
     KernelHidden = 67, "kernel symbols hidden", "The kernel's symbols are not readable (needs CAP_SYSLOG).";
+    ProcessGone = 68, "process gone", "The process had exited, or run another program, before the names of the code that it made were read.";
 }
 
 impl Reason {

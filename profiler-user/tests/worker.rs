@@ -417,3 +417,30 @@ fn damaged_files_cost_their_own_names_only() {
     }
     assert_eq!((worker.counts().died, worker.counts().spawned), (0, 1));
 }
+
+#[test]
+fn a_perf_map_names_addresses_and_is_read_again_when_it_grew() {
+    use profiler_user::event::{Pid, ProcessId};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("perf-1.map");
+    fs::write(&path, "7f00 100 JS:~hot /srv/app.js:3:1\n").unwrap();
+    let worker = worker();
+    let process = ProcessId { pid: Pid(1), start: 1 };
+    let names =
+        |addresses: &[u64]| worker.perf_map(DOMAIN, process, File::open(&path).unwrap().as_fd(), addresses).unwrap();
+    let first = |answer: &Symbolized| match answer {
+        Symbolized::Frames(frames) => frames[0].system_name.clone(),
+        Symbolized::Missing(reason) => reason.name().to_owned(),
+    };
+    let before = names(&[0x7f10, 0x8000]);
+    assert_eq!([first(&before[0]), first(&before[1])], ["JS:~hot /srv/app.js:3:1", "no symbol"]);
+    let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(b"7f00 20 JS:*hot /srv/app.js:3:1\n8000 8 stub\n").unwrap();
+    let after = names(&[0x7f10, 0x8000, 0x7f20]);
+    assert_eq!(
+        after.iter().map(first).collect::<Vec<_>>(),
+        ["JS:*hot /srv/app.js:3:1", "stub", "JS:~hot /srv/app.js:3:1"]
+    );
+    let many: Vec<u64> = (0..10_000).collect();
+    assert_eq!(names(&many).len(), many.len());
+}

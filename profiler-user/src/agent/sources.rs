@@ -1,17 +1,25 @@
 //! What the profile kinds ask, answered by the kernel side, the tables and the target's room.
 
+use super::exact;
 use super::pumps::{RingClocks, identity};
-use crate::event::{FileNumber, FileOffset, MappingSeen, ModuleNumber, MonoTime, Pid, ProcessId};
+use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen, ModuleNumber, MonoTime, Pid, ProcessId};
 use crate::kernel::{Inventory, KernelSymbols};
-use crate::symbolize::sources::{BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, Processes};
+use crate::symbolize::sources::{
+    BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, Processes,
+};
 use crate::tables::Tables;
 use crate::target::exit::PidFd;
+use crate::target::open::Opener;
 use crate::target::{Proc, clock, cpu};
 use crate::worker::api::Symbolized;
+use crate::worker::{TrustDomain, Worker};
 use profiler_ebpf::reasons::Reason;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How long opening a perf map may take (its file system may block).
+const OPEN_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a query waits for the rings.
 const DRAIN_DEADLINE: Duration = Duration::from_millis(200);
 /// Time between two looks.
@@ -24,6 +32,8 @@ pub(super) struct Sources {
     pub(super) inventory: Arc<Inventory>,
     pub(super) proc: Proc,
     pub(super) clocks: Arc<RingClocks>,
+    pub(super) opener: Opener,
+    pub(super) worker: Worker,
 }
 
 impl Files for Sources {
@@ -33,6 +43,25 @@ impl Files for Sources {
 
     fn symbolize(&self, file: FileNumber, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, Reason> {
         self.tables.symbolize(file, offsets)
+    }
+}
+
+impl MadeCode for Sources {
+    fn symbolize(&self, image: ImageId, addresses: &[u64]) -> Result<Vec<Symbolized>, Reason> {
+        let (pid, start) = (image.process.pid, image.process.start);
+        let opened = self.opener.open_perf_map(image.process, OPEN_DEADLINE).map_err(|error| {
+            tracing::debug!(%error, %pid, "no names of the code that a process made");
+            error.reason()
+        })?;
+        // The map is that of the program that runs now.
+        if exact(&self.inventory, pid) != Some((start, image.exec_id)) {
+            return Err(Reason::ProcessGone);
+        }
+        let domain = TrustDomain { owner: opened.owner, mount_namespace: opened.mount_namespace };
+        self.worker.perf_map(domain, image.process, opened.file.as_fd(), addresses).map_err(|error| {
+            tracing::debug!(%error, %pid, path = opened.path, "a perf map cannot be used");
+            error.reason()
+        })
     }
 }
 

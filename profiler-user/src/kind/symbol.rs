@@ -4,7 +4,7 @@ use super::profiler::Profiler;
 use super::subject::Subject;
 use crate::event::Frame;
 use crate::symbolize::builder::nameless;
-use crate::symbolize::layout::AddressBook;
+use crate::symbolize::layout::{AddressBook, CodePoint};
 use crate::worker::api::Symbolized;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -21,19 +21,22 @@ pub fn collect(profiler: &Profiler, subject: &Subject, question: &[u8]) -> Strin
         return answer;
     }
     let mut books = profiler.books.get(known.id);
-    if known.alive {
-        books.insert(0, Arc::new(AddressBook::of_mappings(&profiler.processes.mappings(known.id))));
-    }
+    let mappings = if known.alive { profiler.processes.mappings(known.id) } else { Vec::new() };
+    books.insert(0, Arc::new(AddressBook::of_mappings(&mappings)));
+    // Code that it made is named for the program that it runs now.
+    let image = mappings.first().map(|mapping| mapping.image);
+    let point = |frame| image.map_or(CodePoint::from(frame), |image| CodePoint::new(frame, image));
     let found = |address: &u64| books.iter().find_map(|book| book.frame(*address)).map(|frame| (*address, frame));
     let found: Vec<(u64, Frame)> = addresses.iter().filter_map(found).collect();
-    let names = profiler.symbolizer.names(found.iter().map(|(_, frame)| *frame));
+    let names = profiler.symbolizer.names(found.iter().map(|(_, frame)| point(*frame)));
     for (address, frame) in found {
-        let name = match names.get(&frame).map(AsRef::as_ref) {
+        let found = names.get(&point(frame)).map(AsRef::as_ref);
+        let name = match found {
             // The innermost name is the one that covers the address in the source; Go answers it too.
             Some(Symbolized::Frames(frames)) => frames.first().map(|frame| frame.name.clone()),
             _ => None,
         };
-        let name = name.unwrap_or_else(|| nameless(frame, &file_of(profiler, frame)).name);
+        let name = name.unwrap_or_else(|| nameless(frame, found, &file_of(profiler, frame)).name);
         // Writing to a String does not fail.
         _ = writeln!(answer, "{address:#x} {}", name.replace(['\n', '\r'], " "));
     }

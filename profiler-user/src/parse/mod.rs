@@ -9,12 +9,14 @@
 //! | [`dwarf`] | functions, lines, inlined calls |
 //! | [`demangle`] | names for people |
 //! | [`names`] | all of the above, for one address |
+//! | [`perf_map`] | names of code that a runtime made, from its own map |
 
 pub mod demangle;
 pub mod dwarf;
 pub mod eh_frame;
 pub mod elf;
 pub mod names;
+pub mod perf_map;
 pub mod source;
 pub mod symbols;
 

@@ -55,7 +55,7 @@ pub fn build(symbolizer: &Symbolizer, input: &Input<'_>) -> Built {
     let stacks: Vec<Vec<CodePoint>> = input.rows.iter().map(|row| stack_of(row, input.kernel)).collect();
     let points: HashSet<CodePoint> = stacks.iter().flatten().copied().collect();
     let layout = Layout::new(&points, input.addresses, symbolizer.files(), symbolizer.kernel());
-    let names = symbolizer.names(points.iter().map(|point| point.frame));
+    let names = symbolizer.names(points.iter().copied());
     let main = main_mapping(&layout, input, &stacks);
 
     let mut tables = Tables::new(&layout, &names);
@@ -185,9 +185,9 @@ impl<'a> Tables<'a> {
         }
         let place = self.layout.place(point)?;
         let mapping = self.mapping(place.mapping)?;
-        let lines = match self.names.get(&point.frame).map(AsRef::as_ref) {
+        let lines = match self.names.get(&point).map(AsRef::as_ref) {
             Some(Symbolized::Frames(frames)) => frames.iter().map(|frame| self.line(frame)).collect(),
-            _ => vec![self.line(&nameless(point.frame, self.mapping_file(mapping)))],
+            missing => vec![self.line(&nameless(point.frame, missing, self.mapping_file(mapping)))],
         };
         self.locations.push(Location { mapping, address: place.address, lines });
         let index = self.locations.len() - 1;
@@ -216,13 +216,18 @@ impl<'a> Tables<'a> {
 }
 
 /// The frame of an address without a name.
-pub(crate) fn nameless(frame: Frame, file: &str) -> SymbolFrame {
+pub(crate) fn nameless(frame: Frame, missing: Option<&Symbolized>, file: &str) -> SymbolFrame {
     let name = match frame {
         Frame::Native { offset, .. } => {
             format!("{}+{:#x}", last_part(file), offset.0)
         }
         Frame::Kernel { offset, .. } => format!("{file}+{offset:#x}"),
-        Frame::Jit { .. } => "[anonymous code]".to_owned(),
+        Frame::Jit { .. } => match missing {
+            Some(Symbolized::Missing(reason)) if *reason != Reason::AnonymousCode => {
+                format!("[anonymous code: {}]", reason.name())
+            }
+            _ => "[anonymous code]".to_owned(),
+        },
         Frame::Pseudo { reason: Reason::KernelHidden } => "[kernel]".to_owned(),
         Frame::Pseudo { reason } => format!("[{}]", reason.name()),
     };

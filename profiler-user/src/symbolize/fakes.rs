@@ -1,7 +1,7 @@
 //! The border of this room in tests: a small host with a program, its libc, a file that cannot be read, and a kernel.
 
 use super::Symbolizer;
-use super::sources::{BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, Processes};
+use super::sources::{BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, Processes};
 use crate::event::{Comm, FileNumber, FileOffset, Frame, FrameWord, ImageId, MappingSeen};
 use crate::event::{ModuleNumber, MonoTime, Pid, ProcessId, Tid};
 use crate::record::window::Row;
@@ -127,6 +127,25 @@ fn symbol(file: FileNumber, offset: u64) -> Symbolized {
     Symbolized::Frames(frames)
 }
 
+impl MadeCode for FakeFiles {
+    fn symbolize(&self, image: ImageId, addresses: &[u64]) -> Result<Vec<Symbolized>, Reason> {
+        if image != self::image() {
+            return Err(Reason::ProcessGone);
+        }
+        let name = |address: &u64| match address {
+            0x7fff_f000_8000..0x7fff_f000_9000 => Symbolized::Frames(vec![SymbolFrame {
+                name: "hot".to_owned(),
+                system_name: "JS:*hot /srv/app.js:7:1".to_owned(),
+                file: "/srv/app.js".to_owned(),
+                start_line: 7,
+                ..SymbolFrame::default()
+            }]),
+            _ => Symbolized::Missing(Reason::NoSymbol),
+        };
+        Ok(addresses.iter().map(name).collect())
+    }
+}
+
 pub(crate) struct FakeKernel;
 
 impl KernelNames for FakeKernel {
@@ -223,5 +242,5 @@ impl Processes for FakeProcesses {
 
 pub(crate) fn symbolizer() -> (Symbolizer, Arc<FakeFiles>) {
     let files = Arc::new(FakeFiles::default());
-    (Symbolizer::new(files.clone(), Arc::new(FakeKernel), 1 << 20), files)
+    (Symbolizer::new(files.clone(), Arc::new(FakeKernel), files.clone(), 1 << 20), files)
 }

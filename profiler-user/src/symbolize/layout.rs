@@ -39,6 +39,13 @@ pub struct CodePoint {
     pub image: Option<ImageId>,
 }
 
+impl From<Frame> for CodePoint {
+    /// The point of a frame of which no image is known.
+    fn from(frame: Frame) -> Self {
+        CodePoint { frame, image: None }
+    }
+}
+
 impl CodePoint {
     /// The point of a frame in a sample of an image.
     pub fn new(frame: Frame, image: ImageId) -> Self {

@@ -9,16 +9,20 @@ pub(crate) mod fakes;
 pub mod layout;
 pub mod sources;
 
-use crate::event::{FileNumber, FileOffset, Frame, FrameWord, ModuleNumber};
+use crate::event::{FileNumber, FileOffset, Frame, FrameWord, ImageId, ModuleNumber};
 use crate::worker::api::{SymbolFrame, Symbolized};
 use cache::NameCache;
+use layout::CodePoint;
 use profiler_ebpf::reasons::Reason;
-use sources::{Files, KernelNames};
-use std::collections::{HashMap, HashSet};
+use sources::{Files, KernelNames, MadeCode};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Offsets in one question to the worker.
 const CHUNK: usize = 4096;
+/// After so long no further program is asked for names of the code that it made.
+const MADE_CODE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Names frames. A cheap handle; all clones share the cache.
 #[derive(Clone)]
@@ -29,11 +33,12 @@ pub struct Symbolizer {
 struct Inner {
     files: Arc<dyn Files>,
     kernel: Arc<dyn KernelNames>,
+    made: Arc<dyn MadeCode>,
     cache: Mutex<NameCache>,
 }
 
-/// Names of frames.
-pub type Names = HashMap<Frame, Arc<Symbolized>>;
+/// Names of points of code.
+pub type Names = HashMap<CodePoint, Arc<Symbolized>>;
 
 /// State of the cache of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +53,8 @@ pub struct CacheStats {
 
 impl Symbolizer {
     /// A symbolizer whose cache holds at most `budget` bytes.
-    pub fn new(files: Arc<dyn Files>, kernel: Arc<dyn KernelNames>, budget: usize) -> Self {
-        Symbolizer { inner: Arc::new(Inner { files, kernel, cache: Mutex::new(NameCache::new(budget)) }) }
+    pub fn new(files: Arc<dyn Files>, kernel: Arc<dyn KernelNames>, made: Arc<dyn MadeCode>, budget: usize) -> Self {
+        Symbolizer { inner: Arc::new(Inner { files, kernel, made, cache: Mutex::new(NameCache::new(budget)) }) }
     }
 
     /// The files that it asks.
@@ -68,28 +73,37 @@ impl Symbolizer {
         CacheStats { entries: cache.entries(), bytes: cache.bytes(), evicted: cache.evicted() }
     }
 
-    /// Names of frames; every frame that was asked has an answer. Blocking.
-    pub fn names(&self, frames: impl IntoIterator<Item = Frame>) -> Names {
+    /// Names of points; every point that was asked has an answer. Blocking.
+    pub fn names(&self, points: impl IntoIterator<Item = CodePoint>) -> Names {
         let mut names = Names::new();
         let mut unknown: HashMap<FileNumber, Vec<FileOffset>> = HashMap::new();
-        for frame in frames.into_iter().collect::<HashSet<_>>() {
-            let known = match frame {
-                Frame::Native { .. } => self.cache().get(frame.into()),
+        let mut made: BTreeMap<ImageId, Vec<u64>> = BTreeMap::new();
+        for point in points.into_iter().collect::<HashSet<_>>() {
+            let known = match point.frame {
+                Frame::Native { .. } => self.cache().get(point.frame.into()),
                 Frame::Kernel { module, offset } => Some(self.kernel_name(module, offset)),
+                Frame::Jit { .. } if point.image.is_some() => None,
                 Frame::Jit { .. } => Some(missing(Reason::AnonymousCode)),
                 Frame::Pseudo { reason } => Some(missing(reason)),
             };
-            match (known, frame) {
-                (Some(known), _) => {
-                    names.insert(frame, known);
+            match (known, point.frame, point.image) {
+                (Some(known), _, _) => {
+                    names.insert(point, known);
                 }
-                (None, Frame::Native { file, offset }) => unknown.entry(file).or_default().push(offset),
-                (None, _) => {}
+                (None, Frame::Native { file, offset }, _) => unknown.entry(file).or_default().push(offset),
+                (None, Frame::Jit { address }, Some(image)) => made.entry(image).or_default().push(address),
+                (None, _, _) => {}
             }
         }
         for (file, mut offsets) in unknown {
             offsets.sort_unstable();
             self.ask_file(file, &offsets, &mut names);
+        }
+        let patience = Instant::now() + MADE_CODE_PATIENCE;
+        for (image, addresses) in made {
+            let patient = Instant::now() < patience;
+            let answer = if patient { self.inner.made.symbolize(image, &addresses) } else { Err(Reason::WorkerFailed) };
+            keep_made(image, &addresses, answer, &mut names);
         }
         names
     }
@@ -121,8 +135,8 @@ impl Symbolizer {
                         self.cache().put_failure(file, reason);
                         failure = Some(reason);
                     }
-                    let frame = |offset: &FileOffset| Frame::Native { file, offset: *offset };
-                    names.extend(chunk.iter().map(|offset| (frame(offset), missing(reason))));
+                    let point = |offset: &FileOffset| CodePoint::from(Frame::Native { file, offset: *offset });
+                    names.extend(chunk.iter().map(|offset| (point(offset), missing(reason))));
                 }
             }
         }
@@ -139,13 +153,23 @@ impl Symbolizer {
                 None => missing(Reason::WorkerFailed),
             };
             cache.put(FrameWord::from(frame), answer.clone());
-            names.insert(frame, answer);
+            names.insert(frame.into(), answer);
         }
     }
 
     fn cache(&self) -> MutexGuard<'_, NameCache> {
         // A panic elsewhere leaves the cache whole: each change is complete in itself.
         self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Not for the cache: the same address can hold other code a moment later.
+fn keep_made(image: ImageId, addresses: &[u64], answer: Result<Vec<Symbolized>, Reason>, names: &mut Names) {
+    let reason = answer.as_ref().err().copied().unwrap_or(Reason::WorkerFailed);
+    let mut answers = answer.unwrap_or_default().into_iter();
+    for address in addresses {
+        let answer = answers.next().unwrap_or(Symbolized::Missing(reason));
+        names.insert(CodePoint::new(Frame::Jit { address: *address }, image), Arc::new(answer));
     }
 }
 

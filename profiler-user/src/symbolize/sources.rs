@@ -2,7 +2,7 @@
 //! kernel, live facts of processes. Traits only: the agent implements them over `kernel/`, `tables/`, `target/` and
 //! `worker/`, so that nothing behind this border knows aya, `/proc` or a descriptor.
 
-use crate::event::{FileNumber, FileOffset, MappingSeen, ModuleNumber, MonoTime, Pid, ProcessId};
+use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen, ModuleNumber, MonoTime, Pid, ProcessId};
 use crate::worker::api::{FileFacts, Symbolized};
 use profiler_ebpf::reasons::Reason;
 use std::future::Future;
@@ -28,6 +28,13 @@ pub trait Files: Send + Sync {
     fn info(&self, file: FileNumber) -> Option<FileInfo>;
     /// Names of offsets, in their order and as many. Asks the worker: blocking, with the worker's deadline.
     fn symbolize(&self, file: FileNumber, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, Reason>;
+}
+
+/// Code that processes make at run time.
+pub trait MadeCode: Send + Sync {
+    /// Names of addresses in code that a program made, in their order and as many, as long as it runs. Names of one image are
+    /// never another's. Asks the worker: blocking, with the worker's deadline.
+    fn symbolize(&self, image: ImageId, addresses: &[u64]) -> Result<Vec<Symbolized>, Reason>;
 }
 
 /// The kernel or one of its modules.

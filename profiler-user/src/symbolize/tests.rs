@@ -1,11 +1,11 @@
 //! Tests of `symbolize`.
 
-use super::fakes::{LIBC, PROGRAM, UNREADABLE, kernel, native, symbolizer};
+use super::fakes::{LIBC, PROGRAM, UNREADABLE, image, kernel, native, symbolizer};
 use super::*;
 use std::sync::atomic::Ordering;
 
 fn first_name(names: &Names, frame: Frame) -> Option<String> {
-    match names.get(&frame)?.as_ref() {
+    match names.get(&frame.into())?.as_ref() {
         Symbolized::Frames(frames) => frames.first().map(|frame| frame.name.clone()),
         Symbolized::Missing(_) => None,
     }
@@ -15,10 +15,10 @@ fn first_name(names: &Names, frame: Frame) -> Option<String> {
 fn a_file_is_asked_once_and_its_answers_are_kept() {
     let (symbolizer, files) = symbolizer();
     let frames = [native(PROGRAM, 0x1010), native(PROGRAM, 0x1410), native(PROGRAM, 0x1410), native(LIBC, 0x2_8010)];
-    let names = symbolizer.names(frames);
+    let names = symbolizer.names(frames.map(CodePoint::from));
     assert_eq!(first_name(&names, native(PROGRAM, 0x1410)).as_deref(), Some("main"));
     assert_eq!(files.calls.load(Ordering::SeqCst), 2);
-    assert_eq!(symbolizer.names(frames), names);
+    assert_eq!(symbolizer.names(frames.map(CodePoint::from)), names);
     assert_eq!(files.calls.load(Ordering::SeqCst), 2);
     assert_eq!(symbolizer.stats().entries, 3);
 }
@@ -27,7 +27,7 @@ fn a_file_is_asked_once_and_its_answers_are_kept() {
 fn many_addresses_are_asked_in_chunks() {
     let (symbolizer, files) = symbolizer();
     let frames = (0..=CHUNK as u64 * 2).map(|offset| native(PROGRAM, offset));
-    assert_eq!(symbolizer.names(frames).len(), CHUNK * 2 + 1);
+    assert_eq!(symbolizer.names(frames.map(CodePoint::from)).len(), CHUNK * 2 + 1);
     assert_eq!(files.calls.load(Ordering::SeqCst), 3);
 }
 
@@ -35,8 +35,8 @@ fn many_addresses_are_asked_in_chunks() {
 fn what_has_no_name_is_remembered_too() {
     let (symbolizer, files) = symbolizer();
     for _ in 0..2 {
-        let names = symbolizer.names([native(PROGRAM, 0x4000)]);
-        assert_eq!(*names[&native(PROGRAM, 0x4000)], Symbolized::Missing(Reason::NoSymbol));
+        let names = symbolizer.names([native(PROGRAM, 0x4000).into()]);
+        assert_eq!(*names[&native(PROGRAM, 0x4000).into()], Symbolized::Missing(Reason::NoSymbol));
     }
     assert_eq!(files.calls.load(Ordering::SeqCst), 1);
 }
@@ -46,9 +46,9 @@ fn a_file_that_fails_is_asked_once_and_costs_only_its_own_names() {
     let (symbolizer, files) = symbolizer();
     let frames = || (0..CHUNK as u64 + 9).map(|offset| native(UNREADABLE, offset)).chain([native(PROGRAM, 0x1410)]);
     for _ in 0..2 {
-        let names = symbolizer.names(frames());
+        let names = symbolizer.names(frames().map(CodePoint::from));
         assert_eq!(names.len(), CHUNK + 10);
-        assert_eq!(*names[&native(UNREADABLE, 7)], Symbolized::Missing(Reason::NotOpened));
+        assert_eq!(*names[&native(UNREADABLE, 7).into()], Symbolized::Missing(Reason::NotOpened));
         assert_eq!(first_name(&names, native(PROGRAM, 0x1410)).as_deref(), Some("main"));
     }
     assert_eq!(files.calls.load(Ordering::SeqCst), 2);
@@ -58,9 +58,23 @@ fn a_file_that_fails_is_asked_once_and_costs_only_its_own_names() {
 fn frames_outside_of_files_never_reach_the_worker() {
     let (symbolizer, files) = symbolizer();
     let pseudo = Frame::Pseudo { reason: Reason::InExec };
-    let names = symbolizer.names([kernel(0x5010), kernel(0x9999), Frame::Jit { address: 0x7000 }, pseudo]);
+    let names =
+        symbolizer.names([kernel(0x5010), kernel(0x9999), Frame::Jit { address: 0x7000 }, pseudo].map(CodePoint::from));
     assert_eq!(first_name(&names, kernel(0x5010)).as_deref(), Some("do_syscall_64"));
-    assert_eq!(*names[&kernel(0x9999)], Symbolized::Missing(Reason::NoSymbol));
-    assert_eq!(*names[&pseudo], Symbolized::Missing(Reason::InExec));
+    assert_eq!(*names[&kernel(0x9999).into()], Symbolized::Missing(Reason::NoSymbol));
+    assert_eq!(*names[&pseudo.into()], Symbolized::Missing(Reason::InExec));
     assert_eq!((names.len(), files.calls.load(Ordering::SeqCst)), (4, 0));
+}
+
+#[test]
+fn names_of_made_code_belong_to_one_image() {
+    let (symbolizer, _) = symbolizer();
+    let frame = Frame::Jit { address: 0x7fff_f000_8010 };
+    let mut other = image();
+    other.process.pid.0 += 1;
+    let (own, foreign) = (CodePoint::new(frame, image()), CodePoint::new(frame, other));
+    let names = symbolizer.names([own, foreign]);
+    assert!(matches!(&*names[&own], Symbolized::Frames(frames) if frames[0].name == "hot"));
+    assert_eq!(*names[&foreign], Symbolized::Missing(Reason::ProcessGone));
+    assert_eq!(symbolizer.stats().entries, 0, "another moment's code may lie there");
 }

@@ -1,5 +1,6 @@
 //! The one function that opens a target's file. It is accepted only if the kernel names the opened file with the key
-//! that it announced: device and inode as stat tells them are fooled by overlayfs, btrfs and swapped files.
+//! that it announced: device and inode as stat tells them are fooled by overlayfs, btrfs and swapped files. Beside it
+//! stands what no process maps and so no kernel names: the perf map (`perf_map.rs`).
 //!
 //! Every way in opens with O_PATH first, which runs no driver and waits for no writer, and goes on with regular files of
 //! a bounded size only. Nothing here follows a link out of the target's root. A file system can still let every call
@@ -7,6 +8,7 @@
 
 mod attempt;
 mod path;
+mod perf_map;
 mod pool;
 mod ways;
 
@@ -71,6 +73,20 @@ pub enum OpenError {
         /// What was tried, in order.
         attempts: Vec<Attempt>,
     },
+    /// The process has exited.
+    #[error("the process is gone")]
+    Gone,
+    /// The process writes no perf map.
+    #[error("there is no perf map")]
+    NoPerfMap,
+    /// There is a perf map, but it is not one to believe.
+    #[error("cannot use {path}: {refusal}")]
+    PerfMap {
+        /// As the process sees it.
+        path: String,
+        /// Why not.
+        refusal: Refusal,
+    },
     /// A file system did not answer in time.
     #[error("opening the file took longer than {0:?}")]
     Deadline(Duration),
@@ -85,7 +101,11 @@ pub enum OpenError {
 impl OpenError {
     /// The loss as it is counted.
     pub fn reason(&self) -> Reason {
-        Reason::NotOpened
+        match self {
+            OpenError::Gone => Reason::ProcessGone,
+            OpenError::NoPerfMap => Reason::AnonymousCode,
+            _ => Reason::NotOpened,
+        }
     }
 }
 

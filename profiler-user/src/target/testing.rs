@@ -46,6 +46,12 @@ impl ProcRoot {
         std::os::unix::fs::symlink(target, path).expect("symlink");
     }
 
+    /// Writes another process with the number of one that is written.
+    pub(crate) fn process_again(&self, pid: u32, comm: &str, parent: u32, start_ticks: u64) {
+        std::fs::remove_file(self.0.path().join(format!("{pid}/exe"))).expect("remove");
+        self.process(pid, comm, parent, start_ticks);
+    }
+
     /// Writes an ordinary process.
     pub(crate) fn process(&self, pid: u32, comm: &str, parent: u32, start_ticks: u64) {
         let stat = format!(

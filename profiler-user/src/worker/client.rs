@@ -5,7 +5,7 @@ use super::pool::{Pool, Turn, Urgency};
 use super::protocol::{Answer, Empty, MAX_OFFSETS, Offsets, Request, Verb};
 use super::spawn::Spawner;
 use super::{LARGE_FILE, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, table};
-use crate::event::{FileNumber, FileOffset};
+use crate::event::{FileNumber, FileOffset, ProcessId};
 use lru::LruCache;
 use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
 use std::num::NonZeroUsize;
@@ -33,7 +33,7 @@ struct Shared {
     spawner: Spawner,
     deadline: Duration,
     /// How many workers a file has ended.
-    ended: Mutex<LruCache<(TrustDomain, FileNumber), u32>>,
+    ended: Mutex<LruCache<(TrustDomain, Key), u32>>,
     sandbox: Mutex<Option<Sandbox>>,
     counts: Counts,
 }
@@ -49,12 +49,35 @@ struct Counts {
     busy: AtomicU64,
 }
 
+/// What tells a file from others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    /// A mapped file.
+    Mapped(FileNumber),
+    /// The perf map of a process.
+    PerfMap(ProcessId),
+}
+
 /// Which file a request is about.
 #[derive(Clone, Copy)]
 struct Subject<'f> {
     domain: TrustDomain,
-    file: FileNumber,
+    key: Key,
     fd: BorrowedFd<'f>,
+}
+
+impl<'f> Subject<'f> {
+    fn mapped(domain: TrustDomain, file: FileNumber, fd: BorrowedFd<'f>) -> Self {
+        Subject { domain, key: Key::Mapped(file), fd }
+    }
+
+    /// Under which number the worker keeps the file; a perf map is not kept.
+    fn number(&self) -> u32 {
+        match self.key {
+            Key::Mapped(file) => file.0,
+            Key::PerfMap(_) => 0,
+        }
+    }
 }
 
 impl Worker {
@@ -74,7 +97,7 @@ impl Worker {
 
     /// Facts of a file. Blocks.
     pub fn facts(&self, domain: TrustDomain, file: FileNumber, fd: BorrowedFd<'_>) -> Result<FileFacts, WorkerError> {
-        let subject = Subject { domain, file, fd };
+        let subject = Subject::mapped(domain, file, fd);
         self.shared.ask(subject, Urgency::Names, Verb::Facts(Empty {}), None, |answer| match answer {
             Answer::Facts(facts) => check::facts(facts).map_err(WorkerError::Hostile),
             other => Err(unexpected(other)),
@@ -88,7 +111,7 @@ impl Worker {
         file: FileNumber,
         fd: BorrowedFd<'_>,
     ) -> Result<UnwindTable, WorkerError> {
-        let subject = Subject { domain, file, fd };
+        let subject = Subject::mapped(domain, file, fd);
         let memory = table::memory_file().map_err(WorkerError::Prepare)?;
         let lent = memory.try_clone().map_err(WorkerError::Prepare)?;
         let size = rustix::fs::fstat(fd).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
@@ -107,12 +130,32 @@ impl Worker {
         fd: BorrowedFd<'_>,
         offsets: &[FileOffset],
     ) -> Result<Vec<Symbolized>, WorkerError> {
-        let subject = Subject { domain, file, fd };
-        let mut names = Vec::with_capacity(offsets.len());
-        while let Some(rest) = offsets.get(names.len()..).filter(|rest| !rest.is_empty()) {
-            let asked: Vec<u64> = rest.iter().take(MAX_OFFSETS).map(|o| o.0).collect();
+        let offsets: Vec<u64> = offsets.iter().map(|offset| offset.0).collect();
+        self.names(Subject::mapped(domain, file, fd), &offsets, Verb::Symbolize)
+    }
+
+    /// Names of addresses in code that a process made, by its perf map: as many answers as questions, in their order. Blocks.
+    pub fn perf_map(
+        &self,
+        domain: TrustDomain,
+        process: ProcessId,
+        fd: BorrowedFd<'_>,
+        addresses: &[u64],
+    ) -> Result<Vec<Symbolized>, WorkerError> {
+        self.names(Subject { domain, key: Key::PerfMap(process), fd }, addresses, Verb::PerfMap)
+    }
+
+    fn names(
+        &self,
+        subject: Subject<'_>,
+        wanted: &[u64],
+        verb: impl Fn(Offsets) -> Verb,
+    ) -> Result<Vec<Symbolized>, WorkerError> {
+        let mut names = Vec::with_capacity(wanted.len());
+        while let Some(rest) = wanted.get(names.len()..).filter(|rest| !rest.is_empty()) {
+            let asked: Vec<u64> = rest.iter().take(MAX_OFFSETS).copied().collect();
             let count = asked.len();
-            let verb = Verb::Symbolize(Offsets { offsets: asked });
+            let verb = verb(Offsets { offsets: asked });
             names.extend(self.shared.ask(subject, Urgency::Names, verb, None, |answer| match answer {
                 Answer::Names(names) => check::names(&names, count).map_err(WorkerError::Hostile),
                 other => Err(unexpected(other)),
@@ -166,7 +209,7 @@ impl Shared {
     }
 
     fn admit(&self, subject: Subject<'_>, urgency: Urgency) -> Result<Turn<'_>, WorkerError> {
-        let key = (subject.domain, subject.file);
+        let key = (subject.domain, subject.key);
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied().unwrap_or(0);
         if ended >= MAX_ENDED {
             return Err(WorkerError::Denied);
@@ -188,7 +231,7 @@ impl Shared {
             None => self.spawn()?,
         };
         let descriptors: Vec<_> = std::iter::once(file.as_fd()).chain(memory).collect();
-        let request = Request { file: subject.file.0, verb: Some(verb), ..Request::default() };
+        let request = Request { file: subject.number(), verb: Some(verb), ..Request::default() };
         // A process that failed is dropped, and so killed, before the error leaves.
         let reply = process.ask(request, &descriptors, self.deadline)?;
         let result = accept(reply.answer.ok_or(WorkerError::Hostile("an answer without content"))?);
@@ -219,7 +262,7 @@ impl Shared {
         };
         counter.fetch_add(1, Relaxed);
         if ended {
-            let key = (subject.domain, subject.file);
+            let key = (subject.domain, subject.key);
             *self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_mut(key, || 0) += 1;
         }
     }

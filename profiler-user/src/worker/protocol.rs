@@ -48,7 +48,7 @@ pub(super) struct Ready {
     pub(super) refused: Vec<String>,
 }
 
-/// A question about one file.
+/// A question about one file. Only for [`Verb::Symbolize`] the number counts.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Request {
     #[prost(uint32, tag = "1")]
@@ -58,7 +58,7 @@ pub(super) struct Request {
     /// Under which number the worker keeps the parsed file.
     #[prost(uint32, tag = "3")]
     pub(super) file: u32,
-    #[prost(oneof = "Verb", tags = "4, 5, 6")]
+    #[prost(oneof = "Verb", tags = "4, 5, 6, 7")]
     pub(super) verb: Option<Verb>,
 }
 
@@ -70,6 +70,9 @@ pub(super) enum Verb {
     Rows(Empty),
     #[prost(message, tag = "6")]
     Symbolize(Offsets),
+    /// The file is a perf map, and the offsets are addresses.
+    #[prost(message, tag = "7")]
+    PerfMap(Offsets),
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -11,6 +11,7 @@ use super::table;
 use crate::event::FileOffset;
 use crate::parse::ParseError;
 use crate::parse::names::ParsedFile;
+use crate::parse::perf_map;
 use crate::parse::source::FILE_BUDGET;
 use crate::parse::symbols::MAX_NAME;
 use prost::Message;
@@ -121,7 +122,13 @@ impl Server {
             }
             (Some(Verb::Symbolize(asked)), None) if asked.offsets.len() <= MAX_OFFSETS => {
                 let file = self.kept(request.file, file)?;
-                Ok(Answer::Names(names(file, &asked.offsets)))
+                Ok(Answer::Names(names(asked.offsets.iter().map(|offset| file.symbolize(FileOffset(*offset))))))
+            }
+            (Some(Verb::PerfMap(asked)), None) if asked.offsets.len() <= MAX_OFFSETS => {
+                self.make_room(0);
+                // Read at each question: it grows.
+                let text = perf_map::read(File::from(file))?;
+                Ok(Answer::Names(names(perf_map::symbolize(&text, &asked.offsets).into_iter())))
             }
             _ => Err(ServerError::Malformed),
         }
@@ -161,11 +168,12 @@ fn facts(file: &ParsedFile) -> Facts {
     Facts { build_id: facts.build_id, segments: facts.segments.iter().map(segment).collect(), go: facts.go }
 }
 
-fn names(file: &ParsedFile, offsets: &[u64]) -> Names {
+/// As many of the answers as one reply may hold.
+fn names(answers: impl Iterator<Item = Symbolized>) -> Names {
     let mut names = Names::default();
     let mut size = 0;
-    for offset in offsets {
-        let place = place(file.symbolize(FileOffset(*offset)));
+    for answer in answers {
+        let place = place(answer);
         size += place.encoded_len();
         names.places.push(place);
         if size > FULL_REPLY {

@@ -64,7 +64,8 @@ fn frames_without_a_name_say_where_they_are() {
         native(LIBC, 0x3_0000),
     ];
     let built = build_rows(&[row(&stack)], Labels::Threads);
-    let wanted = ["[kernel]", "[kernel.kallsyms]+0x9999", "[anonymous code]", "tool+0x99", "libc.so.6+0x30000"];
+    let wanted =
+        ["[kernel]", "[kernel.kallsyms]+0x9999", "[anonymous code: no symbol]", "tool+0x99", "libc.so.6+0x30000"];
     assert_eq!(names(&built, 0), wanted);
 }
 
@@ -111,4 +112,20 @@ fn pprof_is_kept_from_stripping_names() {
     let built = build_rows(&[row(&[native(PROGRAM, 0x1210)])], Labels::Threads);
     let system_names: Vec<_> = built.functions.iter().map(|function| function.system_name.as_str()).collect();
     assert_eq!(system_names, ["", "_Z4workRSt6vectorIiSaIiEE"]);
+}
+
+#[test]
+fn code_that_a_process_made_has_the_names_of_its_own_map() {
+    let hot = Frame::Jit { address: 0x7fff_f000_8010 };
+    let mut before = row(&[hot]);
+    before.image.exec_id = 0;
+    before.tid = Tid(4712);
+    let built = build_rows(&[row(&[hot, native(PROGRAM, 0x1410)]), before], Labels::Threads);
+    let mut stacks: Vec<String> = (0..built.samples.len()).map(|sample| names(&built, sample).join(" ")).collect();
+    stacks.sort();
+    assert_eq!(stacks, ["[anonymous code: process gone]", "hot main"]);
+    let function = built.functions.iter().find(|function| function.name == "hot").expect("named");
+    assert_eq!((function.file.as_str(), function.start_line), ("/srv/app.js", 7));
+    let mapping = built.locations.iter().find(|location| location.address == 0x7fff_f000_8010).expect("real address");
+    assert_eq!(built.mappings[mapping.mapping].file, "//anon");
 }

@@ -45,6 +45,15 @@ pub enum Refusal {
     /// More mounts of its file system than are tried.
     #[error("too many mounts of its file system")]
     TooManyMounts,
+    /// Another user's.
+    #[error("owned by user {0}")]
+    Foreign(u32),
+    /// It has several names, so its owner need not be who put it there.
+    #[error("a file of several names")]
+    Linked,
+    /// Written for another process.
+    #[error("older than the process")]
+    Older,
     /// The mount table, or the process's root, could not be read.
     #[error("mount table not readable")]
     NoTable,

@@ -3,8 +3,8 @@
 //! A thread whose caller gave up is stuck: it is replaced, and ends (or works again) once its call returns. At most
 //! `max_stuck` are replaced; when all threads are stuck, files are refused at once.
 
-use super::{KeyOf, MAX_FILE_SIZE, OpenError, Opened, open};
-use crate::event::FileSeen;
+use super::{KeyOf, MAX_FILE_SIZE, OpenError, Opened, open, perf_map};
+use crate::event::{FileSeen, ProcessId};
 use crate::target::proc::Proc;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::io;
@@ -66,8 +66,16 @@ struct Threads {
     stuck: usize,
 }
 
+/// What is to be opened.
+enum Wanted {
+    /// A mapped file.
+    Mapped(FileSeen),
+    /// The perf map of a process.
+    PerfMap(ProcessId),
+}
+
 struct Job {
-    seen: FileSeen,
+    wanted: Wanted,
     state: Mutex<State>,
     answer: Sender<Result<Opened, OpenError>>,
 }
@@ -105,7 +113,17 @@ impl Opener {
 
     /// Opens and verifies a file, within `deadline`. Blocks.
     pub fn open(&self, seen: &FileSeen, deadline: Duration) -> Result<Opened, OpenError> {
-        let result = self.ask(seen, deadline);
+        self.counted(self.ask(Wanted::Mapped(seen.clone()), deadline))
+    }
+
+    /// Opens the perf map of a process, within `deadline`. Blocks.
+    pub fn open_perf_map(&self, process: ProcessId, deadline: Duration) -> Result<Opened, OpenError> {
+        let result = self.ask(Wanted::PerfMap(process), deadline);
+        // That there is none is no failure.
+        if matches!(result, Err(OpenError::NoPerfMap | OpenError::Gone)) { result } else { self.counted(result) }
+    }
+
+    fn counted(&self, result: Result<Opened, OpenError>) -> Result<Opened, OpenError> {
         let counter = if result.is_ok() { &self.shared.opened } else { &self.shared.failed };
         counter.fetch_add(1, Ordering::Relaxed);
         if matches!(result, Err(OpenError::Deadline(_) | OpenError::Stuck(_))) {
@@ -121,7 +139,7 @@ impl Opener {
         OpenerCounts { opened, failed, late, stuck: lock(&self.shared.threads).stuck as u64 }
     }
 
-    fn ask(&self, seen: &FileSeen, deadline: Duration) -> Result<Opened, OpenError> {
+    fn ask(&self, wanted: Wanted, deadline: Duration) -> Result<Opened, OpenError> {
         let end = Instant::now() + deadline;
         {
             let threads = lock(&self.shared.threads);
@@ -130,7 +148,7 @@ impl Opener {
             }
         }
         let (answer, answered) = bounded(1);
-        let job = Arc::new(Job { seen: seen.clone(), state: Mutex::new(State::Queued), answer });
+        let job = Arc::new(Job { wanted, state: Mutex::new(State::Queued), answer });
         self.jobs.send_deadline(Arc::clone(&job), end).map_err(|_late| OpenError::Deadline(deadline))?;
         match answered.recv_deadline(end) {
             Ok(result) => result,
@@ -176,7 +194,10 @@ fn work(queue: &Receiver<Arc<Job>>, shared: &Shared) {
         if !take(&job) {
             continue;
         }
-        let result = open(&shared.proc, &job.seen, shared.key_of.as_ref(), shared.config.max_size);
+        let result = match &job.wanted {
+            Wanted::Mapped(seen) => open(&shared.proc, seen, shared.key_of.as_ref(), shared.config.max_size),
+            Wanted::PerfMap(process) => perf_map::open(&shared.proc, *process),
+        };
         if !finish(shared, &job, result) {
             return;
         }

@@ -40,7 +40,7 @@ pub(super) fn process_mounts(
     };
     let open = |place: &[u8]| {
         let root = std::os::fd::AsFd::as_fd(&root);
-        patiently(root, place, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+        patiently(root, place, OFlags::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
     };
     by_mounts(Way::ProcessMounts, &mounts, seen, path, attempts, &open)
 }
@@ -56,7 +56,7 @@ pub(super) fn own_mounts(
         attempts.refuse(Way::OwnMounts, Refusal::NoTable);
         return None;
     };
-    let open = |place: &[u8]| patiently(CWD, place, ResolveFlags::NO_MAGICLINKS);
+    let open = |place: &[u8]| patiently(CWD, place, OFlags::empty(), ResolveFlags::NO_MAGICLINKS);
     by_mounts(Way::OwnMounts, &mounts, seen, path, attempts, &open)
 }
 
@@ -90,10 +90,16 @@ fn by_mounts(
     None
 }
 
-fn patiently(root: BorrowedFd<'_>, place: &[u8], resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+/// With O_PATH and more flags.
+pub(super) fn patiently(
+    root: BorrowedFd<'_>,
+    place: &[u8],
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
     let mut last = Errno::AGAIN;
     for _ in 0..MAX_RACES {
-        match openat2(root, place, PLACE, Mode::empty(), resolve) {
+        match openat2(root, place, PLACE | flags, Mode::empty(), resolve) {
             Err(Errno::AGAIN) => last = Errno::AGAIN,
             other => return other,
         }
