@@ -52,6 +52,7 @@ reasons! {
     TableDamaged = 16, "table damaged", "A row of the unwind table points outside of it.";
     NoTailCall = 17, "no tail call", "The program that goes on with deep stacks could not be called, so the stack stops there.";
     ZeroReturnAddress = 18, "zero return address", "The walk came to a return address of zero with a frame pointer in use: no unwind table says that the stack ends there.";
+    JitCodeWithoutFramePointer = 19, "jit code without frame pointer", "The stack ends in code that the process made itself, whose compiler uses the frame pointer's register for something else.";
     // 32..: records and ticks that are lost.
     RingFull = 32, "ring full", "The ring buffer had no room for the record.";
     TimerLate = 33, "timer late", "The sampling timer fired late and stood for several ticks.";

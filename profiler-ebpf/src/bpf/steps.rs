@@ -13,7 +13,7 @@ use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::bits::mask;
 use profiler_ebpf::unwind::rule::{CODE_FRAME_POINTER, CODE_FRAME_POINTER_ANY_STACK, PAGE_BITS, Rule};
 use profiler_ebpf::unwind::table::{PageEntry, Rows, search};
-use profiler_ebpf::unwind::walk::{GO_ON, Memory, Rules, step, zero_return};
+use profiler_ebpf::unwind::walk::{GO_ON, Memory, Rules, code_of_return, end_in_made_code, step, zero_return};
 use profiler_ebpf::unwind::window::Window;
 
 /// More frames a call make the verifier work more (83,097 instructions at 8) and gain little.
@@ -157,6 +157,16 @@ fn recall(memo: *mut u64, page_base: u32, offset: u64) -> Option<u32> {
     Some(code)
 }
 
+/// The code in force at a return address in code that the process made.
+#[inline(always)]
+fn code_in_memory(state: &mut State, pc: u64) -> u32 {
+    let to = &raw mut state.scratch as *mut c_void;
+    // SAFETY: `scratch` is longer; the helper checks the address.
+    let read = unsafe { bpf_probe_read_user(to, 8, pc as *const c_void) } == 0;
+    let code = if read { code_of_return(state.scratch[0]) } else { None };
+    code.unwrap_or(CODE_FRAME_POINTER as u32)
+}
+
 /// The word that names `address` in `mapping`.
 #[inline(always)]
 fn frame_word(mapping: &Mapping, address: u64) -> u64 {
@@ -213,6 +223,8 @@ pub(crate) extern "C" fn steps(class: u32) -> u32 {
             output.head.bad_pc = cursor.pc;
             outcome = s.mapping.kind - MAPPING_STOP;
             break;
+        } else if s.mapping.file == 0 && cursor.is_return != 0 {
+            code_in_memory(s, cursor.pc)
         } else if s.mapping.kind == MAPPING_ANY_STACK {
             CODE_FRAME_POINTER_ANY_STACK as u32
         } else {
@@ -220,6 +232,9 @@ pub(crate) extern "C" fn steps(class: u32) -> u32 {
         };
         outcome = step(&mut cursor, code, &mut stack, &Dictionary);
         if outcome != GO_ON {
+            if s.mapping.file == 0 {
+                outcome = end_in_made_code(outcome);
+            }
             output.head.bad_pc = cursor.pc;
             break;
         }

@@ -3,7 +3,7 @@
 use crate::fake::{Dictionary, FakeMemory};
 use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::rule::*;
-use profiler_ebpf::unwind::walk::{Cursor, GO_ON, LOST_FRAME_POINTER, zero_return};
+use profiler_ebpf::unwind::walk::{Cursor, GO_ON, LOST_FRAME_POINTER, code_of_return, end_in_made_code, zero_return};
 
 const SP: u64 = 0x7000_0000;
 /// A word of the stack says where it lies.
@@ -118,4 +118,38 @@ fn what_cannot_be_read_or_evaluated_ends_the_walk() {
     let (mut memory, mut cursor) = (FakeMemory::default(), leaf());
     let outcome = memory.step(&mut cursor, u32::from(DICTIONARY) | 0x77, &Dictionary::fixed());
     assert_eq!(Reason::from_code(outcome), Some(Reason::TableDamaged));
+}
+
+#[test]
+fn code_that_a_process_made_holds_no_root() {
+    let rule = FIXED[usize::from(CODE_FRAME_POINTER & !DICTIONARY)];
+    for bp in [0, LOST_FRAME_POINTER, SP - 64, SP + (1 << 21)] {
+        let (outcome, _) = step(rule, Cursor { bp, ..caller() });
+        assert_eq!(Reason::from_code(end_in_made_code(outcome)), Some(Reason::JitCodeWithoutFramePointer), "{bp:#x}");
+    }
+    for other in [Reason::UnreadableStack, Reason::NoMapping, Reason::TablePending] {
+        assert_eq!(end_in_made_code(other as u32), other as u32);
+    }
+}
+
+#[test]
+fn a_return_that_only_drops_what_was_pushed_needs_no_frame_pointer() {
+    let bytes = |text: [u8; 5]| u64::from_le_bytes([text[0], text[1], text[2], text[3], text[4], 0xcc, 0x90, 1]);
+    assert_eq!(code_of_return(bytes([0x48, 0x83, 0xc4, 0x08, 0xc3])), Some(2));
+    assert_eq!(code_of_return(bytes([0x48, 0x83, 0xc4, 0x78, 0xc3])), Some(16));
+    for other in [
+        [0x48, 0x83, 0xc4, 0x09, 0xc3],
+        [0x48, 0x83, 0xc4, 0x88, 0xc3],
+        [0x48, 0x83, 0xc4, 0x08, 0x5d],
+        [0x48, 0x83, 0xec, 0x08, 0xc3],
+        [0x49, 0x83, 0xc4, 0x08, 0xc3],
+    ] {
+        assert_eq!(code_of_return(bytes(other)), None, "{other:x?}");
+    }
+    let code = code_of_return(bytes([0x48, 0x83, 0xc4, 0x18, 0xc3])).expect("a code");
+    let words = (0..32).map(|i| (SP + 8 * i, MARK + i)).collect();
+    let mut memory = FakeMemory { words, ..FakeMemory::default() };
+    let mut cursor = caller();
+    assert_eq!(memory.step(&mut cursor, code, &Dictionary::fixed()), GO_ON);
+    assert_eq!((cursor.pc, cursor.sp, cursor.bp), (MARK + 3, SP + 32, caller().bp));
 }
