@@ -161,7 +161,7 @@ fn by_reason(counts: impl Iterator<Item = (Reason, u64)>, whole: Option<u64>) ->
     sums.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
-fn percent(part: u64, whole: u64) -> String {
+pub(super) fn percent(part: u64, whole: u64) -> String {
     format!("{:.2} %", part as f64 * 100.0 / whole.max(1) as f64)
 }
 

@@ -6,8 +6,9 @@ use super::comments::{self, Account};
 use super::parameters::Parameters;
 use super::profile::{Profile, ValueType};
 use super::profiler::Profiler;
+use super::runtimes;
 use super::subject::{self, Subject};
-use crate::event::{MappingSeen, MonoTime, ProcessId};
+use crate::event::{ImageId, MappingSeen, MonoTime, ProcessId};
 use crate::record::window::{Selection, Span, Window};
 use crate::symbolize::builder::{self, Input, Labels};
 use crate::symbolize::layout::Addresses;
@@ -215,6 +216,14 @@ fn profile(profiler: &Profiler, collected: &Collected, account: &Account<'_>) ->
     let main = main.as_deref();
     let input = Input { rows: &account.window.rows, labels, addresses, main, kernel: collected.request.kernel };
     let built = builder::build(&profiler.symbolizer, &input);
+    let mut comments = comments::sentences(account);
+    comments.extend(runtimes::sentences(&runtimes::Samples {
+        rows: &account.window.rows,
+        native_only: &built.native_only,
+        mappings: &collected.mappings,
+        files: profiler.symbolizer.files(),
+        exe: &|image: ImageId| subject::exe(profiler, image.process),
+    }));
     if let Subject::Process(known) = &collected.subject {
         profiler.books.put(known.id, built.book);
     }
@@ -230,7 +239,7 @@ fn profile(profiler: &Profiler, collected: &Collected, account: &Account<'_>) ->
         functions: built.functions,
         locations: built.locations,
         samples: built.samples,
-        comments: comments::sentences(account),
+        comments,
     }
 }
 

@@ -12,6 +12,7 @@ pub mod parameters;
 pub mod processes;
 pub mod profile;
 pub mod profiler;
+mod runtimes;
 pub mod subject;
 pub mod symbol;
 

@@ -86,9 +86,12 @@ fn plain(name: &str) -> String {
     if is_mangled(name) { demangle(name).into_owned() } else { name.to_owned() }
 }
 
+/// Kinds of script code; before version 18 of node, functions were told apart by when they were compiled.
+const V8_KINDS: [&str; 4] = ["JS:", "LazyCompile:", "Function:", "Script:"];
+
 /// `JS:*name file:line:column`; the sign tells how far the function is optimized (`~`, `^`, `+`, `*`). Some have no name.
 fn v8(text: &str) -> Option<(String, String, u32)> {
-    let rest = text.strip_prefix("JS:")?.trim_start_matches(['~', '^', '+', '*']);
+    let rest = V8_KINDS.iter().find_map(|kind| text.strip_prefix(kind))?.trim_start_matches(['~', '^', '+', '*']);
     let (rest, column) = rest.rsplit_once(':')?;
     let (rest, line) = rest.rsplit_once(':')?;
     let _column: u32 = column.parse().ok()?;
@@ -160,6 +163,7 @@ mod tests {
         };
         check("JS:*hot /tmp/a b.js:1:13", ("hot", "/tmp/a b.js", 1));
         check("JS:^ node:internal/timers:3:66", ("(anonymous)", "node:internal/timers", 3));
+        check("LazyCompile:*hot /srv/x.js:9:1", ("hot", "/srv/x.js", 9));
         check("JS:~odd", ("JS:~odd", "", 0));
         check("py::A.hot:/srv/x:y.py", ("A.hot", "/srv/x:y.py", 0));
         check("py::", ("py::", "", 0));

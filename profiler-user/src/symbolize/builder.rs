@@ -4,12 +4,15 @@
 
 use super::layout::{AddressBook, Addresses, CodePoint, LaidMapping, Layout, Origin};
 use super::{Names, Symbolizer};
-use crate::event::{Frame, FrameWord};
+use crate::event::{Frame, FrameWord, ImageId};
 use crate::kind::profile::{Function, Label, Line, Location, Mapping, ProfileSample};
 use crate::record::window::Row;
 use crate::worker::api::{SymbolFrame, Symbolized};
 use profiler_ebpf::reasons::Reason;
 use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// The function in which CPython runs all others. Under `-X perf` each has code of its own around it.
+const CPYTHON_LOOP: &str = "_PyEval_EvalFrameDefault";
 
 /// Which labels the samples carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,9 @@ pub struct Built {
     pub samples: Vec<ProfileSample>,
     /// The way back.
     pub book: AddressBook,
+    /// Samples that lack functions of their program, by program and why: a frame in code that the program made has no name,
+    /// or an interpreter runs and nothing tells what.
+    pub native_only: BTreeMap<(ImageId, Reason), u64>,
 }
 
 /// Builds the tables. Blocking: asks the worker for names.
@@ -63,7 +69,11 @@ pub fn build(symbolizer: &Symbolizer, input: &Input<'_>) -> Built {
         tables.mapping(main);
     }
     let mut samples: BTreeMap<(Vec<usize>, Vec<Label>), (u64, u64)> = BTreeMap::new();
+    let mut native_only = BTreeMap::new();
     for (row, stack) in input.rows.iter().zip(&stacks) {
+        if let Some(reason) = lacks_functions(row, stack, &names) {
+            *native_only.entry((row.image, reason)).or_default() += row.count;
+        }
         let locations = stack.iter().filter_map(|point| tables.location(*point)).collect();
         let sum = samples.entry((locations, labels_of(row, input.labels))).or_default();
         sum.0 = sum.0.saturating_add(row.count);
@@ -77,6 +87,7 @@ pub fn build(symbolizer: &Symbolizer, input: &Input<'_>) -> Built {
     Built {
         samples: samples.collect(),
         book: AddressBook::of_layout(&layout),
+        native_only,
         mappings: tables.mappings,
         functions: tables.functions,
         locations: tables.locations,
@@ -92,6 +103,25 @@ fn stack_of(row: &Row, kernel: bool) -> Vec<CodePoint> {
         stack.push(CodePoint::new(Frame::Pseudo { reason: row.status }, row.image));
     }
     stack
+}
+
+/// Why functions of the program are missing in a stack, if they are.
+fn lacks_functions(row: &Row, stack: &[CodePoint], names: &Names) -> Option<Reason> {
+    let made = || stack.iter().filter(|point| matches!(point.frame, Frame::Jit { .. }));
+    let missing = made().find_map(|point| match names.get(point).map(AsRef::as_ref) {
+        Some(Symbolized::Missing(reason)) => Some(*reason),
+        _ => None,
+    });
+    let interpreted = || {
+        let runs = |frame: &SymbolFrame| frame.name == CPYTHON_LOOP;
+        stack.iter().any(|point| match names.get(point).map(AsRef::as_ref) {
+            Some(Symbolized::Frames(frames)) => frames.iter().any(runs),
+            _ => false,
+        })
+    };
+    missing.or_else(|| {
+        (row.status.is_complete() && made().next().is_none() && interpreted()).then_some(Reason::AnonymousCode)
+    })
 }
 
 fn labels_of(row: &Row, labels: Labels) -> Vec<Label> {

@@ -122,6 +122,7 @@ fn symbol(file: FileNumber, offset: u64) -> Symbolized {
         (PROGRAM, 0x1400..0x1500) => vec![frame("main", "main", 40)],
         (LIBC, 0x2_8000..0x2_8100) => vec![frame("memcpy", "memcpy", 50)],
         (LIBC, 0x2_9000..0x2_9100) => vec![frame("__libc_start_main", "__libc_start_main", 60)],
+        (LIBC, 0x2_a000..0x2_a100) => vec![frame("_PyEval_EvalFrameDefault", "_PyEval_EvalFrameDefault", 70)],
         _ => return Symbolized::Missing(Reason::NoSymbol),
     };
     Symbolized::Frames(frames)

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::event::Tid;
-use crate::symbolize::fakes::{LIBC, PROGRAM, UNREADABLE, kernel, mappings, native, row, symbolizer, usual_stack};
+use crate::symbolize::fakes::{
+    LIBC, PROGRAM, UNREADABLE, image, kernel, mappings, native, row, symbolizer, usual_stack,
+};
 
 fn build_rows(rows: &[Row], labels: Labels) -> Built {
     let real = mappings();
@@ -108,6 +110,16 @@ fn the_main_binary_is_found_although_no_frame_is_in_it() {
 }
 
 #[test]
+fn a_python_without_a_perf_map_shows_its_loop_only() {
+    let (mut interpreted, mut cut) = (row(&[native(LIBC, 0x2_a010)]), row(&[native(LIBC, 0x2_a010)]));
+    interpreted.count = 3;
+    cut.status = Reason::TablePending;
+    let named = row(&[native(LIBC, 0x2_a010), Frame::Jit { address: 0x7fff_f000_8010 }]);
+    let built = build_rows(&[interpreted, cut, named], Labels::Threads);
+    assert_eq!(built.native_only, BTreeMap::from([((image(), Reason::AnonymousCode), 3)]));
+}
+
+#[test]
 fn pprof_is_kept_from_stripping_names() {
     let built = build_rows(&[row(&[native(PROGRAM, 0x1210)])], Labels::Threads);
     let system_names: Vec<_> = built.functions.iter().map(|function| function.system_name.as_str()).collect();
@@ -124,6 +136,9 @@ fn code_that_a_process_made_has_the_names_of_its_own_map() {
     let mut stacks: Vec<String> = (0..built.samples.len()).map(|sample| names(&built, sample).join(" ")).collect();
     stacks.sort();
     assert_eq!(stacks, ["[anonymous code: process gone]", "hot main"]);
+    let mut old = image();
+    old.exec_id = 0;
+    assert_eq!(built.native_only, BTreeMap::from([((old, Reason::ProcessGone), 1)]));
     let function = built.functions.iter().find(|function| function.name == "hot").expect("named");
     assert_eq!((function.file.as_str(), function.start_line), ("/srv/app.js", 7));
     let mapping = built.locations.iter().find(|location| location.address == 0x7fff_f000_8010).expect("real address");
