@@ -94,8 +94,10 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
     })?;
     let key_of: Arc<dyn KeyOf> = Arc::new(KernelKey(Arc::clone(&inventory)));
     let opener = Opener::start(proc.clone(), Arc::clone(&key_of), OpenerConfig::default())?;
+    // Of its own, so that file systems on which perf maps hang keep no table waiting.
+    let perf_maps = Opener::start(proc.clone(), Arc::clone(&key_of), OpenerConfig::default())?;
     let tables_config = TablesConfig { memory: config.tables_memory };
-    let tables = Tables::start(&tables_config, tables, opener.clone(), key_of, worker.clone())?;
+    let tables = Tables::start(&tables_config, tables, opener, key_of, worker.clone())?;
     let recorder = Recorder::start(RecorderConfig { memory: config.recorder_memory, now: clock::mono_now() });
     let watch = Watch::start(WatchConfig { base_hz: config.hz }, Box::new(rates));
     let clocks = Arc::new(RingClocks::default());
@@ -120,8 +122,15 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
     {
         tracing::warn!(reason, "the vDSO has no unwind table");
     }
-    let sources =
-        Arc::new(Sources { tables: tables.clone(), symbols, inventory, proc, clocks, opener, worker: worker.clone() });
+    let sources = Arc::new(Sources {
+        tables: tables.clone(),
+        symbols,
+        inventory,
+        proc,
+        clocks,
+        perf_maps,
+        worker: worker.clone(),
+    });
     let budget = usize::try_from(config.names_memory).unwrap_or(usize::MAX);
     let symbolizer = Symbolizer::new(sources.clone(), sources.clone(), sources.clone(), budget);
 

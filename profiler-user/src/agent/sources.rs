@@ -32,7 +32,7 @@ pub(super) struct Sources {
     pub(super) inventory: Arc<Inventory>,
     pub(super) proc: Proc,
     pub(super) clocks: Arc<RingClocks>,
-    pub(super) opener: Opener,
+    pub(super) perf_maps: Opener,
     pub(super) worker: Worker,
 }
 
@@ -49,7 +49,7 @@ impl Files for Sources {
 impl MadeCode for Sources {
     fn symbolize(&self, image: ImageId, addresses: &[u64]) -> Result<Vec<Symbolized>, Reason> {
         let (pid, start) = (image.process.pid, image.process.start);
-        let opened = self.opener.open_perf_map(image.process, OPEN_DEADLINE).map_err(|error| {
+        let opened = self.perf_maps.open_perf_map(image.process, OPEN_DEADLINE).map_err(|error| {
             tracing::debug!(%error, %pid, "no names of the code that a process made");
             error.reason()
         })?;

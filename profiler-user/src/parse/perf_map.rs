@@ -86,18 +86,26 @@ fn plain(name: &str) -> String {
     if is_mangled(name) { demangle(name).into_owned() } else { name.to_owned() }
 }
 
-/// Kinds of script code; before version 18 of node, functions were told apart by when they were compiled.
+/// Kinds of script code; node 18 and older tell functions apart by when they were compiled.
 const V8_KINDS: [&str; 4] = ["JS:", "LazyCompile:", "Function:", "Script:"];
 
-/// `JS:*name file:line:column`; the sign tells how far the function is optimized (`~`, `^`, `+`, `*`). Some have no name.
+/// `JS:*name file:line:column`; the sign tells how far the function is optimized (`~`, `^`, `+`, `*`). Some have no name, and
+/// node 18 and older write no column.
 fn v8(text: &str) -> Option<(String, String, u32)> {
     let rest = V8_KINDS.iter().find_map(|kind| text.strip_prefix(kind))?.trim_start_matches(['~', '^', '+', '*']);
-    let (rest, column) = rest.rsplit_once(':')?;
-    let (rest, line) = rest.rsplit_once(':')?;
-    let _column: u32 = column.parse().ok()?;
-    let (name, file) = rest.split_once(' ')?;
+    // A name may hold blanks (`get size`), so the beginning of a path or a URL is looked for first.
+    let blank = [" /", " node:", " file:", " "].iter().find_map(|begin| rest.find(begin))?;
+    let (name, place) = rest.split_at(blank);
+    let (before, last) = numbered(place.trim_start())?;
+    let (file, line) = numbered(before).unwrap_or((before, last));
     let name = if name.is_empty() { "(anonymous)" } else { name };
-    Some((name.to_owned(), file.to_owned(), line.parse().ok()?))
+    Some((name.to_owned(), file.to_owned(), line))
+}
+
+/// What stands before a last `:number`.
+fn numbered(text: &str) -> Option<(&str, u32)> {
+    let (before, number) = text.rsplit_once(':')?;
+    Some((before, number.parse().ok()?))
 }
 
 /// `py::qualified.name:file`.
@@ -163,7 +171,8 @@ mod tests {
         };
         check("JS:*hot /tmp/a b.js:1:13", ("hot", "/tmp/a b.js", 1));
         check("JS:^ node:internal/timers:3:66", ("(anonymous)", "node:internal/timers", 3));
-        check("LazyCompile:*hot /srv/x.js:9:1", ("hot", "/srv/x.js", 9));
+        check("LazyCompile:*hot /srv/x.js:9", ("hot", "/srv/x.js", 9));
+        check("JS:~get size /srv/x.js:2:5", ("get size", "/srv/x.js", 2));
         check("JS:~odd", ("JS:~odd", "", 0));
         check("py::A.hot:/srv/x:y.py", ("A.hot", "/srv/x:y.py", 0));
         check("py::", ("py::", "", 0));
