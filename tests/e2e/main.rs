@@ -22,6 +22,8 @@ mod oracles;
 mod pgo;
 // A server under load.
 mod redis;
+// Runtimes that interpret or make code: node, python3, java.
+mod runtimes;
 // Start and end of the agent: errors, exit codes, what is left behind.
 mod startup;
 // Shares, CPU time and complete stacks against the program's own clock, perf and gdb.

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Packages whose programs the end-to-end tests run: compilers of the targets, judges (perf, gdb, bpftool), a server under load,
+/// Packages whose programs the end-to-end tests run: compilers of the targets, runtimes, judges (perf, gdb, bpftool), a server under load,
 /// and an emulator with what its guest needs.
-const PACKAGES: [&str; 18] = [
+const PACKAGES: [&str; 20] = [
     "g++",
     "gcc",
     "libc6-dev",
@@ -18,6 +18,8 @@ const PACKAGES: [&str; 18] = [
     "gdb",
     "bpftool",
     "python3",
+    "nodejs",
+    "openjdk-17-jre-headless",
     "curl",
     "redis-server",
     "redis-tools",

@@ -1,0 +1,217 @@
+//! Runtimes that interpret or make code: what is named, and whether stacks reach the start of the program.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+use tests::harness::profile::Sample;
+use tests::harness::published::Published;
+use tests::harness::{Agent, Profile, Target, judge, programs, wait};
+
+const HZ: u32 = 997;
+
+/// A program of `tests/programs` that runs in its runtime and publishes its clock.
+struct Script {
+    target: Target,
+    published: Published,
+    _folder: TempDir,
+}
+
+impl Script {
+    fn start(runtime: &Path, flags: &[&str], source: &str, more: &[&str]) -> Script {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, clock) = (programs::source(source), folder.path().join("clock"));
+        let file = [path.to_str().unwrap(), clock.to_str().unwrap()];
+        // By default V8 writes a log of each isolate into the current folder.
+        let log = format!("--logfile={}", folder.path().join("v8.log").display());
+        let no_log: &[&str] = if runtime.ends_with("node") { &["--no-logfile-per-isolate", &log] } else { &[] };
+        let target = Target::start(runtime, &[flags, no_log, &file, more].concat());
+        let published = Published::at(&clock);
+        published.wait();
+        Script { target, published, _folder: folder }
+    }
+
+    /// The profile of a window in which all tables are there (those of node and of libjvm.so take a second and more).
+    fn profile(&self, agent: &Agent, seconds: u32) -> Profile {
+        wait::until("the tables of the runtime's files", Duration::from_mins(1), || {
+            Some(agent.cpu(self.target.pid(), 1, HZ)).filter(|profile| !comment_with(profile, "table pending"))
+        });
+        agent.cpu(self.target.pid(), seconds, HZ)
+    }
+
+    /// Shares of the two functions by the program's own clock.
+    fn assert_split(&self, profile: &Profile, is_in: impl Fn(&Sample, &str) -> bool) {
+        let paths = ["first", "second"];
+        let measured = paths.map(|path| profile.cpu_of(|sample| is_in(sample, path)));
+        judge::assert_shares(&paths, &measured, &self.published.in_window_of(profile), profile.count());
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        self.target.kill();
+        // Most runtimes leave it there.
+        drop(std::fs::remove_file(format!("/tmp/perf-{}.map", self.target.pid())));
+    }
+}
+
+/// The outermost functions that have names whatever was stripped: of programs, of Java's threads, of libuv's and V8's.
+fn is_rooted(sample: &Sample) -> bool {
+    const ROOTS: [&str; 7] = [
+        "main",
+        "node::Start",
+        "Py_BytesMain",
+        "ThreadJavaMain",
+        "thread_native_entry",
+        "uv__thread_start",
+        "v8::base::ThreadEntry",
+    ];
+    // A thread of node's own begins in a function without a name; below it there is nothing but libc.
+    ROOTS.iter().any(|root| sample.has(root)) || sample.files.first().is_some_and(|file| file.contains("libc.so"))
+}
+
+fn is_nameless(sample: &Sample) -> bool {
+    sample.stack.iter().any(|name| name.starts_with("[anonymous code"))
+}
+
+fn assert_complete(profile: &Profile) {
+    let whole = |sample: &Sample| is_rooted(sample) && sample.label("reason").is_empty();
+    let share = profile.complete_share(whole);
+    let broken = profile.only(|sample| !whole(sample));
+    assert!(share >= 0.99, "{:.2} % complete; the others:\n{}", share * 100.0, broken.summary());
+}
+
+fn comment_with(profile: &Profile, text: &str) -> bool {
+    profile.comments().iter().any(|comment| comment.contains(text))
+}
+
+#[test]
+fn node_with_a_perf_map_is_named_and_complete() {
+    let flags = ["--perf-basic-prof", "--no-turbo-inlining"];
+    let script = Script::start(Path::new("/usr/bin/node"), &flags, "split.js", &[]);
+    let agent = Agent::start(&[]);
+    let profile = script.profile(&agent, 8);
+    script.assert_split(&profile, Sample::has);
+    assert_complete(&profile);
+    let nameless = profile.share(is_nameless);
+    assert!(nameless <= 0.01, "{:.2} % without names\n{}", nameless * 100.0, profile.only(is_nameless).summary());
+    let deep = profile.only(|sample| sample.has("second"));
+    let four = deep.share(|sample| sample.depth_of("second") == 4);
+    assert!(four >= 0.97, "{:.1} % of second have all four levels\n{}", four * 100.0, deep.summary());
+}
+
+#[test]
+fn python_is_complete_up_to_its_main() {
+    let script = Script::start(Path::new("/usr/bin/python3"), &[], "split.py", &[]);
+    let agent = Agent::start(&[]);
+    let profile = script.profile(&agent, 5);
+    assert_complete(&profile);
+    assert!(comment_with(&profile, "run python3 (3.12 or newer) with -X perf"), "{:?}", profile.comments());
+}
+
+/// The newest Python from 3.12 on that is on PATH (a shim of pyenv asks which version is meant).
+fn python_with_perf_map() -> Option<PathBuf> {
+    ["3.14", "3.13", "3.12"].iter().find_map(|version| {
+        let mut command = Command::new(format!("python{version}"));
+        command.env("PYENV_VERSION", version).args(["-c", "import sys; print(sys.executable)"]);
+        let output = command.output().ok().filter(|output| output.status.success())?;
+        Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
+    })
+}
+
+#[test]
+fn python_with_a_perf_map_is_named() {
+    let Some(python) = python_with_perf_map() else {
+        return println!("no Python from 3.12 on: -X perf is not tested");
+    };
+    let script = Script::start(&python, &["-X", "perf"], "split.py", &[]);
+    let agent = Agent::start(&[]);
+    let profile = script.profile(&agent, 8);
+    script.assert_split(&profile, Sample::has);
+    assert_complete(&profile);
+}
+
+const JAVA: &str = "/usr/bin/java";
+
+/// The name of a method is in its signature: `void Split.first(long)`.
+fn has_method(sample: &Sample, method: &str) -> bool {
+    let call = format!("Split.{method}(");
+    sample.stack.iter().any(|name| name.contains(&call))
+}
+
+#[test]
+fn java_with_frame_pointers_and_a_perf_map_is_named_and_complete() {
+    let script = Script::start(Path::new(JAVA), &["-XX:+PreserveFramePointer"], "Split.java", &["map"]);
+    let agent = Agent::start(&[]);
+    let profile = script.profile(&agent, 8);
+    script.assert_split(&profile, has_method);
+    assert_complete(&profile);
+}
+
+#[test]
+fn java_without_frame_pointers_says_what_is_missing() {
+    let script = Script::start(Path::new(JAVA), &[], "Split.java", &[]);
+    let agent = Agent::start(&[]);
+    let profile = script.profile(&agent, 4);
+    let cut = profile.share(|sample| sample.label("reason") == "jit code without frame pointer");
+    assert!(cut >= 0.9, "{:.1} %\n{}", cut * 100.0, profile.summary());
+    assert!(comment_with(&profile, "run java with -XX:+PreserveFramePointer"), "{:?}", profile.comments());
+    let metric = agent.get("/metrics").text();
+    let counted = |line: &str| line.contains("jit code without frame pointer") && !line.ends_with(" 0");
+    assert!(metric.lines().any(counted), "not counted");
+}
+
+#[test]
+fn node_without_a_perf_map_says_what_is_missing() {
+    let script = Script::start(Path::new("/usr/bin/node"), &[], "split.js", &[]);
+    let agent = Agent::start(&[]);
+    let profile = script.profile(&agent, 3);
+    assert_complete(&profile);
+    assert!(profile.share(is_nameless) >= 0.5, "{}", profile.summary());
+    assert!(comment_with(&profile, "of samples: run node with --perf-basic-prof"), "{:?}", profile.comments());
+}
+
+#[test]
+fn in_a_container_the_map_is_that_of_its_own_number_and_root() {
+    let folder = tempfile::tempdir().unwrap();
+    programs::copy_to(&programs::source("split.js"), &folder.path().join("split.js"));
+    let inside = "mount --bind \"$1\" /tmp && exec /usr/bin/node --perf-basic-prof --no-logfile-per-isolate \
+                  --logfile=/tmp/v8.log /tmp/split.js /tmp/clock";
+    let arguments = ["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inside, "sh"];
+    let arguments = [&arguments[..], &[folder.path().to_str().unwrap()]].concat();
+    let outside = Target::start(Path::new("/usr/bin/unshare"), &arguments);
+    Published::at(&folder.path().join("clock")).wait();
+    let children = format!("/proc/{0}/task/{0}/children", outside.pid());
+    let pid: u32 = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
+    assert!(folder.path().join("perf-1.map").exists());
+    let agent = Agent::start(&[]);
+    drop(agent.cpu(pid, 2, HZ));
+    let profile = agent.cpu(pid, 3, HZ);
+    let named = profile.share(|sample| sample.has("first") || sample.has("second"));
+    assert!(named >= 0.9, "{:.1} %\n{}", named * 100.0, profile.summary());
+}
+
+#[test]
+fn what_another_user_writes_names_nothing() {
+    let script = Script::start(Path::new("/usr/bin/node"), &[], "split.js", &[]);
+    let map = format!("/tmp/perf-{}.map", script.target.pid());
+    std::fs::write(&map, "1000 7ffffffff000 JS:*lie /srv/lie.js:1:1\n").unwrap();
+    std::os::unix::fs::chown(&map, Some(65_534), None).unwrap();
+    let agent = Agent::start(&[]);
+    let profile = script.profile(&agent, 2);
+    assert_eq!(profile.count_of(|sample| sample.has("lie")), 0);
+    assert!(comment_with(&profile, "must be a regular file of the process's user or root"), "{:?}", profile.comments());
+}
+
+#[test]
+fn a_program_that_is_gone_keeps_its_frames_and_says_why() {
+    let mut script = Script::start(Path::new("/usr/bin/node"), &["--perf-basic-prof"], "split.js", &[]);
+    let agent = Agent::start(&["--hz", "199"]);
+    drop(script.profile(&agent, 2));
+    script.target.kill();
+    let pid = script.target.pid();
+    let profile = agent.profile(&format!("pid/{pid}/debug/pprof/profile?seconds=2&ago=0"));
+    let gone = profile.share(|sample| sample.stack.iter().any(|name| name == "[anonymous code: process gone]"));
+    assert!(gone >= 0.5, "{:.1} %\n{}", gone * 100.0, profile.summary());
+    assert!(comment_with(&profile, "of samples: process gone"), "{:?}", profile.comments());
+}
