@@ -301,6 +301,17 @@ fn workers_made_by_fork_each_have_their_own_time() {
         assert!(same.count() > 100 && same.share_of(&mine) > 0.9, "{}", same.summary());
     }
     assert!(own.cpu_seconds() <= 0.1, "{}", own.summary());
+    // The number that people type is the idle parent's: it says where the time is, and children=1 shows it.
+    assert!(own.comments().iter().any(|comment| comment.contains("descendants used")), "{:?}", own.comments());
+    let before: f64 = pids.iter().map(|pid| judge::cpu_seconds(*pid)).sum();
+    let family = agent.profile(&format!("pid/{}/debug/pprof/profile?seconds=4&hz=499&children=1", parent.pid()));
+    let used = pids.iter().map(|pid| judge::cpu_seconds(*pid)).sum::<f64>() - before;
+    let outside = used * 0.1 + 0.3;
+    judge::assert_near("CPU seconds of a family", family.cpu_seconds() + family.lost_seconds(), used, 0.1, outside);
+    for (k, pid) in pids.iter().enumerate() {
+        let own = family.only(|sample| sample.label("pid") == pid.to_string());
+        assert!(own.share_of(&format!("work_{k}")) > 0.9, "{}", own.summary());
+    }
 }
 
 /// 42: what strict readers of the format refuse.

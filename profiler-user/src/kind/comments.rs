@@ -23,6 +23,10 @@ pub(super) struct Account<'a> {
     pub(super) exited: bool,
     /// All that the kernel had until the window's end was read.
     pub(super) drained: bool,
+    /// Of a process without samples: how many descendants it has, and their CPU time in the window, ns.
+    pub(super) descendants: Option<(usize, Option<u64>)>,
+    /// The samples are those of the process and its descendants.
+    pub(super) children: bool,
     pub(super) window: &'a Window,
 }
 
@@ -53,6 +57,10 @@ pub(super) fn sentences(account: &Account<'_>) -> Vec<String> {
 fn source(account: &Account<'_>) -> String {
     let subject = match account.subject {
         Subject::Host => "the whole host".to_owned(),
+        Subject::Process(known) if account.children => {
+            let pids: BTreeSet<_> = account.window.rows.iter().map(|row| row.image.process).collect();
+            format!("process {} and its descendants ({} processes with samples)", known.id.pid, pids.len())
+        }
         Subject::Process(known) => format!("process {}", known.id.pid),
     };
     let rates = rates_in_force(account).into_keys().map(|rate| format!("{rate} Hz")).collect::<Vec<_>>();
@@ -133,7 +141,13 @@ fn turns(account: &Account<'_>) -> Vec<String> {
         let after = account.asked.to.0.saturating_sub(account.asked.from.0);
         list.push(format!("The process exited {} after the window began; the window ends there.", seconds(after)));
     }
-    if let Subject::Process(known) = account.subject {
+    if let Some((count, used)) = account.descendants {
+        let used = used.map_or("an unknown amount".to_owned(), seconds);
+        list.push(format!("Its {count} descendants used {used} of CPU time in the window: children=1 shows it."));
+    }
+    if let Subject::Process(known) = account.subject
+        && !account.children
+    {
         let images: BTreeSet<u32> = account.window.rows.iter().map(|row| row.image.exec_id).collect();
         if images.len() > 1 {
             let count = images.len();
