@@ -52,6 +52,14 @@ pub enum Command {
     Serve(Box<Flags>),
     /// Say what this host allows, what it does not, and what to do about it.
     Doctor,
+    /// Load each program of a BPF object into this kernel and print its name, the instructions that the verifier walked, and
+    /// those after translation.
+    #[command(hide = true)]
+    EbpfInfo {
+        /// The object.
+        #[arg(value_name = "OBJECT")]
+        object: PathBuf,
+    },
     /// A worker that reads what targets control; the agent starts it.
     #[command(hide = true)]
     SymbolWorker,
@@ -176,12 +184,16 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => serve(cli.serve),
         Some(Command::Serve(flags)) => serve(*flags),
         Some(Command::Doctor) => diagnose(),
+        Some(Command::EbpfInfo { object }) => finish(crate::agent::ebpf_info(&object).map(|lines| print(&lines))),
         Some(Command::SymbolWorker) => crate::agent::symbol_worker(),
     }
 }
 
 fn serve(flags: Flags) -> ExitCode {
-    let done = flags.config().map_err(StartupError::from).and_then(crate::agent::run);
+    finish(flags.config().map_err(StartupError::from).and_then(crate::agent::run))
+}
+
+fn finish(done: Result<(), StartupError>) -> ExitCode {
     match done {
         Ok(()) => Exit::Done.into(),
         Err(error) => {
@@ -194,10 +206,8 @@ fn serve(flags: Flags) -> ExitCode {
 
 fn diagnose() -> ExitCode {
     let report = doctor::check();
-    let mut output = std::io::stdout();
-    let colors = output.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    // A reader that is gone (`| head`) is no error.
-    drop(output.write_all(report.table(colors).as_bytes()));
+    let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    print(&report.table(colors));
     report.exit().into()
 }
 
@@ -205,6 +215,11 @@ fn diagnose() -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     drop(error.print());
     if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
+}
+
+fn print(text: &str) {
+    // A reader that is gone (`| head`) is no error.
+    drop(std::io::stdout().write_all(text.as_bytes()));
 }
 
 fn complain(sentence: &str) {

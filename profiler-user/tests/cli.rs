@@ -87,6 +87,29 @@ fn doctor_names_every_capability_and_ends_as_it_judges() {
     assert!(!table.contains('\x1b'), "no colors in a pipe");
 }
 
+#[test]
+fn ebpf_info_says_what_the_verifier_counted() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("object");
+    std::fs::write(&path, profiler_ebpf::OBJECT).expect("write");
+    let output = pprofd(&["ebpf-info", path.to_str().expect("text")], &[]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    if pprofd(&["doctor"], &[]).status.code() != Some(0) {
+        assert!(!output.status.success() && error.starts_with("pprofd: "), "{error}");
+        return;
+    }
+    assert!(output.status.success(), "{error}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let verified = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|line| line.split(' ').next()?.parse::<u64>().ok())
+            .unwrap_or_else(|| panic!("{name} in:\n{text}"))
+    };
+    // The sampler walks stacks, a fork only fills a record.
+    assert!(verified("sample") > verified("process_fork"), "{text}");
+    assert!(verified("process_fork") > 0, "{text}");
+}
+
 /// Another user namespace has all capabilities, none of which counts, and every check there is the binary's own.
 #[test]
 fn a_foreign_namespace_is_refused() {
