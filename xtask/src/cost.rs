@@ -9,12 +9,7 @@ use std::path::Path;
 /// Asks this kernel. If it does not answer (it takes root), what the committed manifest says of the same bytes is kept.
 pub(crate) fn of(root: &Path, object: &Path, hash: &str) -> Option<Verifier> {
     let error = match ask(object) {
-        Ok(verifier) => {
-            for (name, cost) in &verifier.programs {
-                println!("{name:24} {:>9} verified, {:>7} translated", cost.verified, cost.translated);
-            }
-            return Some(verifier);
-        }
+        Ok(verifier) => return Some(verifier),
         Err(error) => error,
     };
     let committed = Manifest::load(root).ok().filter(|manifest| manifest.object == hash);
@@ -26,7 +21,8 @@ pub(crate) fn of(root: &Path, object: &Path, hash: &str) -> Option<Verifier> {
     kept
 }
 
-fn ask(object: &Path) -> Result<Verifier> {
+/// Loads the programs into this kernel and prints what they cost.
+pub(crate) fn ask(object: &Path) -> Result<Verifier> {
     ensure!(sh::is_root(), "only root can load programs");
     let mut command = sh::cargo();
     command.args(["run", "--quiet", "-p", "profiler-user", "--bin", "pprofd", "--", "ebpf-info"]).arg(object);
@@ -34,7 +30,11 @@ fn ask(object: &Path) -> Result<Verifier> {
     ensure!(!text.is_empty(), "`pprofd ebpf-info` printed nothing");
     let programs: Result<BTreeMap<String, Cost>> =
         text.lines().map(|line| parse(line).with_context(|| format!("unexpected line {line:?}"))).collect();
-    Ok(Verifier { kernel: sh::ask("uname", &["-r"]).context("cannot run uname")?, programs: programs? })
+    let verifier = Verifier { kernel: sh::ask("uname", &["-r"]).context("cannot run uname")?, programs: programs? };
+    for (name, cost) in &verifier.programs {
+        println!("{name:24} {:>9} verified, {:>7} translated", cost.verified, cost.translated);
+    }
+    Ok(verifier)
 }
 
 fn parse(line: &str) -> Option<(String, Cost)> {

@@ -136,6 +136,10 @@ pub(crate) fn build(bpf_log: bool) -> Result<()> {
     let toolchain = Toolchain::find(&root)?;
     let built = compile(&root, &toolchain, &root.join("target/bpf"), bpf_log)?;
     if bpf_log {
+        // Messages make programs larger: root learns at once whether they still load.
+        if sh::is_root() {
+            cost::ask(&built)?;
+        }
         println!("{}\nrun a debug build of the agent with PPROFD_EBPF_OBJECT set to it", built.display());
         return Ok(());
     }

@@ -14,6 +14,7 @@ pub(crate) fn all() -> Result<()> {
     setup::into(&mut stages);
     ordinary(&mut stages);
     let verified = stages.run("BPF object from source", ebpf::verify);
+    stages.run("BPF object with messages loads", || ebpf::build(true));
     let agent = verified.and_then(|verified| stages.run("agent, release", || agent(&verified)));
     if let Some(agent) = agent {
         let mut command = end_to_end(&GATE);

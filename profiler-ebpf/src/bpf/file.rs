@@ -4,6 +4,7 @@ use crate::bpf::kernel::{
     self, DENTRY_NAME, DENTRY_PARENT, DENTRY_SB, FILE_DENTRY, FILE_INODE, INODE_CTIME_NSEC, INODE_CTIME_SEC,
     INODE_GENERATION, INODE_NUMBER, INODE_SB, MM_VDSO, SB_DEV, SB_MAGIC, at, at32, read,
 };
+use crate::bpf::log;
 use crate::bpf::maps::{CONTROL, COUNT_ANNOUNCE_LOST, COUNT_NEW_FILE, FILES, LAST_FILE, NEW_FILE, STATE, add};
 use crate::bpf::state::{MAPPING_ANY_STACK, MAPPING_FRAME_POINTER, MAPPING_STOP, MAPPING_TABLE, State};
 use crate::bpf::vma::COPY_BYTES;
@@ -106,7 +107,9 @@ fn admit(class: u32, state: &mut State) -> FileValue {
     state.value = FileValue { number: number as u32, state: FILE_PENDING, page_base: 0, flags: 0 };
     if FILES.insert(&state.key, &state.value, BPF_NOEXIST).is_ok() {
         add(COUNT_NEW_FILE, 1);
-        if announce(class) != 0 {
+        let sent = announce(class) == 0;
+        log::announced(state.value.number, state.tgid as u32, sent);
+        if !sent {
             // Not heard: the next sample that meets the file tries again.
             add(COUNT_ANNOUNCE_LOST, 1);
             let _ = FILES.remove(&state.key);
@@ -118,6 +121,7 @@ fn admit(class: u32, state: &mut State) -> FileValue {
         Some(value) => *value,
         None => {
             add(Reason::FileTableFull as u32, 1);
+            log::refused(number as u32, state.tgid as u32);
             refused
         }
     }

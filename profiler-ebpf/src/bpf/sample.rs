@@ -4,6 +4,7 @@ use crate::bpf::kernel::{
     self, CRED_EUID, CRED_SUID, CRED_UID, MM_SEQ, TASK_COMM, TASK_CRED, TASK_EXEC_ID, TASK_FLAGS, TASK_LEADER, TASK_MM,
     TASK_START, member,
 };
+use crate::bpf::log;
 use crate::bpf::maps::{COUNT_FRAMES, COUNT_SAMPLES, EVENTS, OUTPUT, PROGRAMS, STATE, add, lose};
 use crate::bpf::rate::{self, Due};
 use crate::bpf::state::{CLASS_CPU, Output, State, WORDS};
@@ -70,6 +71,7 @@ pub(crate) fn sample(context: PerfEventContext) -> u32 {
         if status == 0 {
             // SAFETY: the map holds perf-event programs only.
             let _ = unsafe { PROGRAMS.tail_call(&context, CONTINUE) };
+            log::no_tail_call(tgid, state.frames as u32);
             status = Reason::Truncated as u32;
         }
     }
@@ -88,6 +90,7 @@ pub(crate) fn cont(context: PerfEventContext) -> u32 {
         if state.frames < MAX_USER_FRAMES as u64 {
             // SAFETY: as in `sample`.
             let _ = unsafe { PROGRAMS.tail_call(&context, CONTINUE) };
+            log::no_tail_call(output.head.tgid, state.frames as u32);
         }
         status = Reason::Truncated as u32;
     }

@@ -93,6 +93,8 @@ const TRACEPOINTS: [(&str, &str); 3] = [
 /// Loads and starts everything.
 pub fn load(config: &LoadConfig) -> Result<Parts, KernelError> {
     let mut object = open_object(&config.object, Some(config.ring_bytes))?;
+    #[cfg(feature = "bpf-log")]
+    super::messages::show(&mut object)?;
     let mut maps = Maps(&mut object);
     let mut rate: Array<MapData, RateConfig> = maps.take("RATE")?;
     let start = RateConfig {

@@ -10,6 +10,8 @@ mod inventory;
 mod kallsyms;
 pub mod landlock;
 mod load;
+#[cfg(feature = "bpf-log")]
+mod messages;
 mod offsets;
 mod perf;
 mod pool;
