@@ -1,8 +1,9 @@
 //! The kernel side of pprofd as a library: what crosses the border (`abi`), why a stack ended or a record was lost
-//! (`reasons`), and the stack walk (`unwind`), which the BPF programs and host tests run alike.
+//! (`reasons`), what a timer's tick stands for (`pace`), and the stack walk (`unwind`), which the BPF programs and host tests
+//! run alike.
 //!
 //! It does no I/O. The BPF programs themselves are in `src/bpf/` and exist only for the BPF target (`src/main.rs`).
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",
@@ -20,6 +21,7 @@
 )]
 
 pub mod abi;
+pub mod pace;
 pub mod reasons;
 pub mod unwind;
 

@@ -51,6 +51,7 @@ reasons! {
     Compat32 = 14, "32-bit task", "A 32-bit task: its stack is not walked.";
     Guessed = 15, "guessed", "A frame was guessed: the caller of code that has neither an unwind table nor a frame pointer.";
     TableDamaged = 16, "table damaged", "A row of the unwind table points outside of it.";
+    ZeroReturnAddress = 18, "zero return address", "The walk came to a return address of zero with a frame pointer in use: no unwind table says that the stack ends there.";
     // 32..: records and ticks that are lost.
     RingFull = 32, "ring full", "The ring buffer had no room for the record.";
     TimerLate = 33, "timer late", "The sampling timer fired late and stood for several ticks.";

@@ -1,5 +1,6 @@
 //! Builds the parts, owns the threads and the order of shutdown.
 
+mod metrics;
 mod pumps;
 mod sources;
 
@@ -13,14 +14,14 @@ use crate::record::{Recorder, RecorderConfig};
 use crate::symbolize::Symbolizer;
 use crate::tables::{Tables, TablesConfig};
 use crate::target::open::{KeyOf, Opener, OpenerConfig};
-use crate::target::{Proc, clock, limits};
+use crate::target::{Proc, clock, limits, vdso};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{logging, rooms};
 use crate::watch::{Watch, WatchConfig};
 use crate::worker::{self, Worker, WorkerConfig};
 use anyhow::Context;
 use profiler_ebpf::abi::event::FileKey;
-use pumps::{Pumps, RingClocks};
+use pumps::{Orders, Pumps, RingClocks};
 use sources::Sources;
 use std::net::TcpListener;
 use std::os::fd::BorrowedFd;
@@ -112,6 +113,7 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
     let recorder = Recorder::start(RecorderConfig { memory: config.recorder_memory, now: clock::mono_now() });
     let watch = Watch::start(WatchConfig { base_hz: config.hz }, Box::new(rates));
     let clocks = Arc::new(RingClocks::default());
+    let metrics = Arc::new(Metrics::new());
 
     let pumps = Pumps {
         recorder: recorder.clone(),
@@ -120,10 +122,13 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
         inventory: Arc::clone(&inventory),
         proc: proc.clone(),
         clocks: Arc::clone(&clocks),
+        samples: Arc::clone(&metrics.samples),
+        lost: Arc::clone(&metrics.losses),
+        orders: Arc::new(Orders::default()),
     };
     let counters = Arc::new(counters);
-    pumps.start(events, control, processes, losses, &counters)?;
-    if let Err(reason) = sources::vdso_image(&proc)
+    let running = pumps.start(events, control, processes, losses, &counters)?;
+    if let Err(reason) = vdso::image()
         .map_err(|_gone| "unreadable")
         .and_then(|image| tables.vdso(image).map_err(profiler_ebpf::reasons::Reason::name))
     {
@@ -133,11 +138,12 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
     let budget = usize::try_from(config.names_memory).unwrap_or(usize::MAX);
     let symbolizer = Symbolizer::new(sources.clone(), sources.clone(), budget);
 
-    let metrics = Arc::new(Metrics::new());
     rooms::watch(&metrics, &watch);
     rooms::symbolizer(&metrics, &symbolizer);
     rooms::worker(&metrics, &worker);
-    pumps::metrics(&metrics, &counters, &recorder, &tables, attached);
+    rooms::recorder(&metrics, &recorder);
+    metrics::kernel(&metrics, &counters, attached);
+    metrics::tables(&metrics, &tables);
     let max_seconds = u32::try_from(config.max_window.as_secs()).unwrap_or(u32::MAX);
     let profiler = Profiler::new(recorder, watch, sources, symbolizer, max_seconds);
     let listen = listener.local_addr().context("cannot read the address that was bound")?;
@@ -153,6 +159,7 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
     tracing::info!("this address is open to every local user");
     let served = runtime.block_on(serve(listener, router(app), stop_signal()));
     tables.stop();
+    running.stop();
     runtime.shutdown_timeout(Duration::from_secs(2));
     served.context("cannot serve HTTP")
 }

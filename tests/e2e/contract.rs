@@ -1,7 +1,7 @@
 //! The HTTP contract of Go's net/http/pprof, as its clients and its own tests know it, where it concerns index, profile,
 //! cmdline, symbol, errors and methods.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tests::harness::http::{self, Answer};
 use tests::harness::{Agent, Profile, Target, judge, programs, strict, tools, wait};
 
@@ -104,7 +104,7 @@ fn profile_by_the_byte() {
     let headers = [("Accept-Encoding", "gzip")];
     let answer = http::request(fixture.agent.address, "GET", &fixture.path("profile?seconds=2"), &headers, b"");
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert!((Duration::from_secs(2)..Duration::from_secs(8)).contains(&answer.took), "{:?}", answer.took);
+    assert!(answer.took >= Duration::from_secs(2), "{:?}", answer.took);
     assert_header(&answer, "content-type", Some("application/octet-stream"));
     assert_header(&answer, "content-disposition", Some("attachment; filename=\"profile\""));
     assert_header(&answer, "content-encoding", None);
@@ -113,13 +113,19 @@ fn profile_by_the_byte() {
     let profile = Profile::parse(&answer.body);
     strict::assert_strict(&profile);
     assert_eq!(profile.sample_types(), [("samples", "count"), ("cpu", "nanoseconds")]);
-    judge::assert_near("duration", profile.seconds(), 2.0, 0.1, 0.0);
+    judge::assert_near("duration", profile.seconds(), 2.0, 0.0, 0.5);
     let period = profile.message.period_type.as_ref().map(|kind| (profile.text(kind.kind), profile.text(kind.unit)));
     assert_eq!(period, Some(("cpu", "nanoseconds")));
     let by_period = profile.count() as f64 * profile.message.period as f64 / 1e9;
     judge::assert_near("samples x period", by_period, profile.cpu_seconds(), 0.02, 0.0);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
-    judge::assert_near("time of the window", profile.message.time_nanos as f64 / 1e9, now - 2.0, 0.0, 3.0);
+    judge::assert_near(
+        "time of the window",
+        profile.message.time_nanos as f64 / 1e9,
+        now - answer.took.as_secs_f64(),
+        0.0,
+        answer.took.as_secs_f64(),
+    );
 }
 
 #[test]
@@ -127,7 +133,7 @@ fn debug_does_not_change_profile_and_the_first_value_counts() {
     let fixture = Fixture::new();
     assert!(fixture.get("profile?seconds=1&debug=1").ok().body.starts_with(&[0x1f, 0x8b]));
     let answer = fixture.get("profile?foo=1&seconds=1&seconds=9").ok();
-    assert!(answer.took < Duration::from_secs(6), "{:?}", answer.took);
+    judge::assert_near("duration", Profile::parse(&answer.body).seconds(), 1.0, 0.0, 0.5);
 }
 
 #[test]
@@ -298,9 +304,8 @@ fn a_client_that_hangs_up_stops_its_request() {
     wait::until_true("the request to be in flight", Duration::from_secs(10), || open() > others);
     drop(stream);
     wait::until_true("the request to be given up", Duration::from_secs(10), || open() <= others);
-    let start = Instant::now();
     let profile = Profile::parse(&fixture.get("profile?seconds=1").ok().body);
-    assert!(start.elapsed() < Duration::from_secs(4));
+    judge::assert_near("duration", profile.seconds(), 1.0, 0.0, 0.5);
     assert!(
         profile.message.period > 5_000_000,
         "the rate of the request that is gone is still in force: {}",

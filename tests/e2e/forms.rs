@@ -59,7 +59,11 @@ fn cpp_templates_and_exceptions() {
     let of = |path: &str| profile.cpu_of(|sample| sample.stack.iter().any(|name| name.contains(path)));
     let measured: Vec<f64> = paths.iter().map(|path| of(path)).collect();
     judge::assert_shares(&paths, &measured, &published.in_window_of(&profile), profile.count());
-    assert_most(&profile, 0.998, |sample| sample.has("main"));
+    // While libgcc installs a handler's context it overwrites its own frame, the return address included: no unwinder can
+    // find the way then, and the profile must say so of each such stack.
+    let lost = profile.only(|sample| !sample.has("main"));
+    assert!(profile.complete_share(|sample| sample.has("main")) >= 0.995, "{}", lost.summary());
+    assert!(lost.count() <= profile.incomplete(), "{} stacks without main\n{}", lost.count(), lost.summary());
     let instance = "shop::Burner<double, 20000>::spin";
     assert!(
         profile.share(|sample| sample.stack.iter().any(|name| name.contains(instance))) > 0.4,
@@ -209,7 +213,13 @@ fn a_signal_handler_on_the_ordinary_stack() {
 fn libraries_that_are_opened_and_closed_in_turn() {
     let a = programs::library("libpart.c", &["-DPART=burn_in_a"]);
     let b = programs::library("libpart.c", &["-DPART=burn_in_b"]);
-    let profile = profiled(&programs::c("reopen.c", &["-ldl"]), &[a.to_str().unwrap(), b.to_str().unwrap()]);
+    let target = Target::start(&programs::c("reopen.c", &["-ldl"]), &[a.to_str().unwrap(), b.to_str().unwrap()]);
+    let agent = Agent::start(&[]);
+    // What meets a library before its table is built must be declared; later on all is known, however often it is opened anew.
+    let first = agent.cpu(target.pid(), 2, HZ);
+    let lost = first.only(|sample| !sample.has("main"));
+    assert!(lost.count() <= first.incomplete(), "{}", lost.summary());
+    let profile = agent.cpu(target.pid(), 4, HZ);
     assert_most(&profile, 0.998, |sample| sample.has("main"));
     for part in ["burn_in_a", "burn_in_b"] {
         let share = profile.share(|sample| sample.has_chain(&[part, "part", "run_part", "main"]));
@@ -222,8 +232,7 @@ fn a_32_bit_program_is_kept_with_its_reason() {
     let program = programs::bare("compat32.c", &["-m32", "-static", "-nostdlib", "-fno-pic", "-no-pie"]);
     let target = Target::start(&program, &[]);
     let agent = Agent::start(&[]);
-    let profile = agent.cpu(target.pid(), 3, HZ);
-    judge::assert_near("CPU seconds", profile.cpu_seconds(), 3.0, 0.1, 0.0);
+    let profile = judge::accounted(target.pid(), 0.1, || agent.cpu(target.pid(), 3, HZ));
     assert!(profile.comments().iter().any(|comment| comment.contains("32-bit")), "{:?}", profile.comments());
 }
 
@@ -231,9 +240,8 @@ fn a_32_bit_program_is_kept_with_its_reason() {
 fn a_program_in_the_vdso() {
     let profile = profiled(&programs::c("vdso.c", &[]), &[]);
     assert_most(&profile, 0.998, |sample| sample.has_chain(&["vdso_caller", "main"]));
-    let in_vdso = profile.share(|sample| {
-        sample.stack.last().is_some_and(|leaf| leaf.contains("vdso_clock_gettime") || leaf.contains("vdso"))
-    });
+    // The C library's function has the same name; the vDSO's is below it.
+    let in_vdso = profile.share(|sample| sample.is_in("[vdso]"));
     assert!(in_vdso > 0.3, "{:.1} % in the vDSO\n{}", in_vdso * 100.0, profile.summary());
     assert!(profile.files().contains(&"[vdso]"), "{:?}", profile.files());
 }

@@ -1,6 +1,8 @@
 //! Comparing a profile with the truth: tolerances, and the kernel's own account of CPU time.
 
+use super::Profile;
 use std::fs;
+use std::time::Instant;
 
 /// How far a share of `n` samples may be from the truth: one point, or four standard errors if that is more.
 pub fn tolerance(truth: f64, n: i64) -> f64 {
@@ -38,6 +40,22 @@ pub fn cpu_seconds(pid: u32) -> f64 {
 fn schedstat(path: &str) -> f64 {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or_default() / 1e9
+}
+
+/// Makes a profile and panics unless its CPU seconds and those of the samples that it says are lost are, within a share, what
+/// its target used meanwhile by the scheduler's account. The request takes longer than the window that the profile covers: so much may lie outside of it.
+pub fn accounted(pid: u32, share: f64, make: impl FnOnce() -> Profile) -> Profile {
+    let (start, before) = (Instant::now(), cpu_seconds(pid));
+    let profile = make();
+    let used = cpu_seconds(pid) - before;
+    let outside = start.elapsed().as_secs_f64() - profile.seconds() + 0.05;
+    let (measured, allowed) = (profile.cpu_seconds() + profile.lost_seconds(), (used * share).max(0.05) + outside);
+    assert!(
+        measured <= used * (1.0 + share) + 0.05 && measured >= used - allowed,
+        "{measured:.3} CPU seconds measured, {used:.3} used (- {allowed:.3})\n{}",
+        profile.summary()
+    );
+    profile
 }
 
 /// The state letter of a process, from `/proc/PID/stat`.

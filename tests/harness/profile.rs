@@ -23,6 +23,8 @@ pub struct Profile {
 pub struct Sample {
     /// Function names, ROOT FIRST, inlined calls included.
     pub stack: Vec<String>,
+    /// File names of the mappings that its locations lie in, ROOT FIRST, one a location.
+    pub files: Vec<String>,
     /// Number of samples (the first column).
     pub count: i64,
     /// CPU time in ns (the second column).
@@ -48,6 +50,11 @@ impl Sample {
     /// How often the function is in the stack.
     pub fn depth_of(&self, function: &str) -> usize {
         self.stack.iter().filter(|name| is_named(name, function)).count()
+    }
+
+    /// True if the leaf lies in a file of this name.
+    pub fn is_in(&self, file: &str) -> bool {
+        self.files.last().is_some_and(|leaf| leaf == file)
     }
 
     /// A label's value, or an empty text.
@@ -149,6 +156,20 @@ impl Profile {
         said.unwrap_or_else(|| panic!("no comment says how many samples were lost: {:?}", self.comments()))
     }
 
+    /// CPU seconds that the lost samples stand for.
+    pub fn lost_seconds(&self) -> f64 {
+        self.lost() as f64 * self.message.period as f64 / 1e9
+    }
+
+    /// Stacks that the agent says are not complete, by its comment `Complete stacks: N of M`.
+    pub fn incomplete(&self) -> i64 {
+        let numbers = self.comments().into_iter().find_map(|comment| {
+            let (complete, rest) = comment.strip_prefix("Complete stacks: ")?.split_once(" of ")?;
+            Some(rest.split(' ').next()?.parse::<i64>().ok()? - complete.parse::<i64>().ok()?)
+        });
+        numbers.unwrap_or_else(|| panic!("no comment says how many stacks are complete: {:?}", self.comments()))
+    }
+
     /// File name of the first mapping.
     pub fn main_binary(&self) -> &str {
         self.message.mapping.first().map_or("", |mapping| self.text(mapping.filename))
@@ -209,6 +230,7 @@ pub fn is_named(function: &str, name: &str) -> bool {
 struct Names<'a> {
     message: &'a message::Profile,
     locations: BTreeMap<u64, Vec<String>>,
+    files: BTreeMap<u64, String>,
 }
 
 impl Names<'_> {
@@ -226,7 +248,11 @@ impl Names<'_> {
                 .collect()
         };
         let locations = message.location.iter().map(|location| (location.id, lines(location))).collect();
-        Names { message, locations }
+        let mappings: BTreeMap<u64, String> =
+            message.mapping.iter().map(|mapping| (mapping.id, text(mapping.filename).unwrap_or_default())).collect();
+        let file = |location: &message::Location| mappings.get(&location.mapping_id).cloned().unwrap_or_default();
+        let files = message.location.iter().map(|location| (location.id, file(location))).collect();
+        Names { message, locations, files }
     }
 
     fn sample(&self, sample: &message::Sample) -> Sample {
@@ -238,12 +264,14 @@ impl Names<'_> {
                 .unwrap_or_default()
         };
         let stack = sample.location_id.iter().rev().flat_map(|id| self.locations.get(id).cloned().unwrap_or_default());
+        let files = sample.location_id.iter().rev().map(|id| self.files.get(id).cloned().unwrap_or_default());
         let label = |label: &message::Label| {
             let value = if label.text == 0 { label.number.to_string() } else { text(label.text) };
             (text(label.key), value)
         };
         Sample {
             stack: stack.collect(),
+            files: files.collect(),
             count: sample.value.first().copied().unwrap_or_default(),
             nanos: sample.value.get(1).copied().unwrap_or_default(),
             labels: sample.label.iter().map(label).collect(),

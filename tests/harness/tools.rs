@@ -1,7 +1,7 @@
-//! Other people's tools as judges and clients: `go tool pprof`, perf, gdb, bpftool, curl.
+//! Other people's tools as judges and clients: `go tool pprof`, perf, gdb, bpftool, curl, the kernel's list of BPF ids.
 
 use super::programs;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -99,13 +99,8 @@ fn frame_of(line: &str) -> Option<String> {
     rest.split([' ', '(']).next().map(str::to_owned)
 }
 
-/// Ids of the BPF programs, maps and links that are loaded, as `bpftool` lists them.
-pub fn bpf_ids() -> BTreeMap<&'static str, Vec<u64>> {
-    let ids = |kind: &str| {
-        let text = output("bpftool", &["-j", kind, "show"]);
-        let list: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        let ids = list.as_array().into_iter().flatten().filter_map(|entry| entry.get("id")?.as_u64());
-        ids.collect::<Vec<u64>>()
-    };
-    ["prog", "map", "link"].into_iter().map(|kind| (kind, ids(kind))).collect()
+/// BPF programs, maps and links that are loaded, as `kind id`. It opens none of them.
+pub fn bpf_ids() -> BTreeSet<String> {
+    let script = super::programs::root().join("tests/scripts/bpf-ids.py");
+    output("python3", &[&script.display().to_string()]).lines().map(str::to_owned).collect()
 }

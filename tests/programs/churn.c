@@ -35,7 +35,7 @@ int main(int count, char **words) {
     struct timespec until = {(time_t)(due / 1000000000u), (long)(due % 1000000000u)};
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, 0);
     if (!fork()) {
-      execl("/proc/self/exe", "churn", "child", words[2], (char *)0);
+      execl(words[0], words[0], "child", words[2], (char *)0);
       _exit(1);
     }
     running++;

@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Packages whose programs the end-to-end tests run: compilers of the targets, judges (perf, gdb, bpftool), a server under load,
 /// and an emulator with what its guest needs.
-const PACKAGES: [&str; 17] = [
+const PACKAGES: [&str; 18] = [
     "g++",
     "gcc",
     "libc6-dev",
@@ -17,6 +17,7 @@ const PACKAGES: [&str; 17] = [
     "linux-perf",
     "gdb",
     "bpftool",
+    "python3",
     "curl",
     "redis-server",
     "redis-tools",

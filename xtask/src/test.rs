@@ -17,15 +17,17 @@ pub(crate) fn all() -> Result<()> {
     stages.run("BPF object with messages loads", || ebpf::build(true));
     let agent = verified.and_then(|verified| stages.run("agent, release", || agent(&verified)));
     if let Some(agent) = agent {
-        let mut command = end_to_end(&GATE);
+        let mut command = end_to_end(&[]);
+        for test in NOT_YET {
+            command.args(["--skip", test]);
+        }
         stages.test("end to end", command.envs(agent.environment));
     }
     stages.finish()
 }
 
-/// End-to-end tests that gate a change: those that have been shown to pass here. The others are in the tree, are run by
-/// `cargo test -p tests --test e2e`, and come into this list as what they ask for is reached (README, "Limits").
-const GATE: [&str; 3] = ["contract::", "kernels::", "cases::a_call_as_the_last_instruction_of_a_function"];
+/// End-to-end tests that do not gate a change yet, because what they ask for is not reached (README, "Limits").
+const NOT_YET: [&str; 1] = ["pgo::"];
 
 /// What an ordinary user can run with nothing but stable Rust: all except the eBPF toolchain and the end-to-end tests.
 pub(crate) fn unprivileged() -> Result<()> {

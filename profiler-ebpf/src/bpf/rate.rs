@@ -1,6 +1,6 @@
 //! Which ticks of the one timer a process keeps, and what they stand for.
 //!
-//! Time is counted in whole ticks of the timer (jitter of the interrupt does not matter), each CPU for itself. A process
+//! Time is counted in whole ticks of the timer (lateness of an interrupt does not matter), each CPU for itself. A process
 //! of period p keeps a tick when a multiple of p lies between this tick and the one before it; the tick then stands for
 //! p ns. Ticks that the timer skipped because it came late advance the time too; a kept tick reports how many of the
 //! process's own periods they swallowed. Late is only the thread's loss if it ran meanwhile, by the scheduler's own
@@ -10,14 +10,12 @@ use crate::bpf::kernel::{TASK_RUNTIME, member};
 use crate::bpf::maps::{COUNT_LATE_ELSEWHERE, RATE, TICK, WATCH, add};
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use profiler_ebpf::abi::maps::RateConfig;
+use profiler_ebpf::pace::Grid;
 
 /// The timer's state on a CPU.
 #[repr(C)]
 pub(crate) struct Tick {
-    /// CLOCK_MONOTONIC of the last tick, ns.
-    last: u64,
-    /// Period in force at that tick, ns.
-    period: u64,
+    grid: Grid,
     /// Time in whole ticks, ns.
     time: u64,
     /// Thread that ran at the last tick.
@@ -54,20 +52,11 @@ pub(crate) fn advance(now: u64, tid: u32, config: &RateConfig) -> Option<Advance
     if period == 0 {
         return None;
     }
-    let mut ticks = 1;
-    if tick.period == period && tick.last != 0 && now > tick.last {
-        ticks = (now - tick.last + period / 2) / period;
-        if ticks == 0 {
-            ticks = 1;
-        }
-    }
     let from = tick.time;
-    let to = from + ticks * period;
+    let to = from + tick.grid.tick(now, period) * period;
     // SAFETY: the current task; the verifier knows its type and the offset.
     let runtime: u64 = unsafe { member(bpf_get_current_task_btf() as *const u8, &TASK_RUNTIME) };
     let ran = if tick.tid == tid as u64 { runtime.wrapping_sub(tick.runtime) } else { 0 };
-    tick.last = now;
-    tick.period = period;
     tick.time = to;
     tick.tid = tid as u64;
     tick.runtime = runtime;

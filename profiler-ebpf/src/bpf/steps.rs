@@ -12,7 +12,7 @@ use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::bits::mask;
 use profiler_ebpf::unwind::rule::{CODE_FRAME_POINTER, CODE_FRAME_POINTER_ANY_STACK, PAGE_BITS, Rule};
 use profiler_ebpf::unwind::table::{PageEntry, Rows, search};
-use profiler_ebpf::unwind::walk::{GO_ON, Memory, Rules, root, step};
+use profiler_ebpf::unwind::walk::{GO_ON, Memory, Rules, step, zero_return};
 
 /// More frames a call make the verifier work more (83,097 instructions at 8) and gain little.
 pub(crate) const FRAMES_PER_CALL: u32 = 4;
@@ -188,7 +188,7 @@ pub(crate) extern "C" fn steps(class: u32) -> u32 {
     while i < FRAMES_PER_CALL {
         i += 1;
         if cursor.pc == 0 {
-            outcome = root(&cursor);
+            outcome = zero_return(&cursor);
             break;
         }
         let address = cursor.pc.wrapping_sub(cursor.is_return);

@@ -59,6 +59,14 @@ pub fn root(cursor: &Cursor) -> Outcome {
     if cursor.by_frame_pointer != 0 { Reason::CompleteByFramePointer as u32 } else { Reason::Complete as u32 }
 }
 
+/// The outcome of a walk that came to a return address of zero. The outermost frame has a frame pointer of zero, too (System V
+/// ABI, "Initial Stack and Register State"); without that it may be chance: libgcc, for one, overwrites its own frame while it
+/// installs an exception handler's.
+#[inline(always)]
+pub fn zero_return(cursor: &Cursor) -> Outcome {
+    if cursor.bp == 0 { root(cursor) } else { Reason::ZeroReturnAddress as u32 }
+}
+
 /// CFA, where RBP is saved relative to it (0 = unchanged), and a return address that is not on the stack (0 = it is).
 struct Frame {
     cfa: u64,

@@ -2,18 +2,19 @@
 //! clock.
 
 use super::exact;
-use crate::event::{Event, FileNumber, Frame, MonoTime, ProcessId, Sample, decode};
-use crate::kernel::{Attached, Counters, Inventory, KernelSymbols, Losses, Ring};
-use crate::record::{Filter, Recorder, RecorderStats};
-use crate::tables::{TableCounts, Tables};
+use crate::event::{DecodeError, Event, FileNumber, Frame, MonoTime, ProcessId, Sample, decode};
+use crate::kernel::{Counters, Inventory, KernelSymbols, Losses, Ring};
+use crate::record::{Filter, Recorder};
+use crate::tables::Tables;
 use crate::target::inventory::{Exact, inventory};
 use crate::target::{Proc, clock, cpu};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::ReasonCounts;
 use profiler_ebpf::reasons::Reason;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Rings are read this often.
@@ -26,8 +27,6 @@ const BEAT: Duration = Duration::from_millis(100);
 const BEATS_PER_SECOND: u64 = 10;
 /// Counter of lost fork, exec and exit records (`COUNT_PROCESS_LOST` on the kernel side).
 const PROCESS_LOST: usize = 107;
-/// Counter of samples put into the ring (`COUNT_SAMPLES`).
-const SAMPLES: usize = 108;
 
 /// When each ring was last seen empty, with all it had given to the recorder: CLOCK_MONOTONIC ns.
 #[derive(Default)]
@@ -52,6 +51,39 @@ pub(super) struct Pumps {
     pub(super) inventory: Arc<Inventory>,
     pub(super) proc: Proc,
     pub(super) clocks: Arc<RingClocks>,
+    /// Samples decoded.
+    pub(super) samples: Arc<ReasonCounts>,
+    /// What was lost on the way to the recorder.
+    pub(super) lost: Arc<ReasonCounts>,
+    pub(super) orders: Arc<Orders>,
+}
+
+/// What the threads are told.
+#[derive(Default)]
+pub(super) struct Orders {
+    stop: AtomicBool,
+    /// Facts of processes were lost: `/proc` must be read again.
+    look: AtomicBool,
+}
+
+/// The threads at work.
+#[must_use = "they go on until they are stopped"]
+pub(super) struct Running {
+    orders: Arc<Orders>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Ends the threads and waits for them: each is done within a beat.
+    pub(super) fn stop(self) {
+        self.orders.stop.store(true, Ordering::Release);
+        for thread in self.threads {
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                tracing::error!("a thread of the agent panicked");
+            }
+        }
+    }
 }
 
 impl Pumps {
@@ -63,18 +95,26 @@ impl Pumps {
         processes: Ring,
         losses: Losses,
         counters: &Arc<Counters>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Running> {
         let (a, b, c, d) = (self.clone(), self.clone(), self.clone(), self.clone());
-        spawn("ring-files", move || a.files(control))?;
-        spawn("ring-samples", move || b.carry(events, |pumps| &pumps.clocks.samples))?;
-        spawn("ring-processes", move || c.carry(processes, |pumps| &pumps.clocks.processes))?;
+        let mut running = Running { orders: Arc::clone(&self.orders), threads: Vec::new() };
+        running.threads.push(spawn("ring-files", move || a.files(control))?);
+        running.threads.push(spawn("ring-samples", move || b.carry(events, &b.clocks.samples))?);
+        running.threads.push(spawn("ring-processes", move || c.carry(processes, &c.clocks.processes))?);
         self.look_at_all();
         let counters = Arc::clone(counters);
-        spawn("clock", move || d.by_the_clock(losses, &counters))
+        running.threads.push(spawn("clock", move || d.by_the_clock(losses, &counters))?);
+        Ok(running)
     }
 
-    /// Announces what all processes map, and tells the recorder who they are.
+    fn stopped(&self) -> bool {
+        self.orders.stop.load(Ordering::Acquire)
+    }
+
+    /// Announces what all processes map, and tells the recorder who they are and who is gone.
     fn look_at_all(&self) {
+        // Asked for first: who is in this list and not in `/proc` afterwards has ended.
+        let known = self.recorder.processes(Filter::Alive);
         let mut starts: HashMap<u32, (u64, u32)> = HashMap::new();
         match self.inventory.all() {
             Ok(mappings) => {
@@ -88,24 +128,31 @@ impl Pumps {
             starts.get(&pid.0).map(|(start, exec_id)| Exact { start: *start, exec_id: *exec_id })
         };
         match inventory(&self.proc, &exact) {
-            Ok(found) => self.recorder.push(found.into_iter().map(|(fact, exe)| Event::Known(fact, exe)).collect()),
+            Ok(found) => {
+                let alive: HashSet<_> = found.iter().map(|(fact, _)| fact.image.process.pid).collect();
+                let gone = known.iter().map(|info| info.id).filter(|id| !alive.contains(&id.pid)).collect();
+                self.recorder.gone(gone, clock::mono_now());
+                if !self.recorder.try_push(found.into_iter().map(|(fact, exe)| Event::Known(fact, exe)).collect()) {
+                    self.orders.look.store(true, Ordering::Release);
+                }
+            }
             Err(error) => tracing::warn!(%error, "cannot list the processes"),
         }
     }
 
     fn files(&self, mut ring: Ring) {
-        loop {
+        while !self.stopped() {
             ring.drain(BATCH, |record| match decode(record, &*self.symbols) {
                 Ok(Event::File(seen)) => self.tables.seen(seen),
                 Ok(_) => {}
-                Err(error) => tracing::debug!(%error, "bad record"),
+                Err(error) => self.bad(&error),
             });
             std::thread::park_timeout(PAUSE / 2);
         }
     }
 
-    fn carry(&self, mut ring: Ring, clock_of: fn(&Pumps) -> &AtomicU64) {
-        loop {
+    fn carry(&self, mut ring: Ring, drained: &AtomicU64) {
+        while !self.stopped() {
             let before = clock::mono_now();
             let mut events = Vec::new();
             let count = ring.drain(BATCH, |record| match decode(record, &*self.symbols) {
@@ -115,20 +162,33 @@ impl Pumps {
                     }
                     events.push(event);
                 }
-                Err(error) => tracing::debug!(%error, "bad record"),
+                Err(error) => self.bad(&error),
             });
-            if !events.is_empty() {
-                self.recorder.push(events);
+            let (all, samples) = (events.len(), events.iter().filter(|e| matches!(e, Event::Sample(_))).count());
+            if !events.is_empty() && !self.recorder.try_push(events) {
+                self.lost.add(Reason::QueueFull, all as u64);
+                if all > samples {
+                    self.orders.look.store(true, Ordering::Release);
+                }
             }
             if count < BATCH {
-                clock_of(self).store(before.0, Ordering::Release);
+                drained.store(before.0, Ordering::Release);
                 std::thread::park_timeout(PAUSE);
             }
         }
     }
 
-    /// A sample that ended at a file without a table asks for it.
+    fn bad(&self, error: &DecodeError) {
+        self.lost.add(Reason::BadRecord, 1);
+        tracing::debug!(%error, "bad record");
+    }
+
+    /// Counts a sample. One that ended at a file without a table asks for it.
     fn notice(&self, sample: &Sample) {
+        self.samples.add(sample.status, 1);
+        if sample.late_ticks > 0 {
+            self.lost.add(Reason::TimerLate, u64::from(sample.late_ticks));
+        }
         if sample.status == Reason::TablePending
             && let Some(Frame::Native { file: FileNumber(number), .. }) = sample.frames.last().and_then(|w| w.frame())
         {
@@ -139,15 +199,15 @@ impl Pumps {
     fn by_the_clock(&self, mut losses: Losses, counters: &Counters) {
         let mut beat: u64 = 0;
         let mut lost = 0;
-        loop {
+        while !self.stopped() {
             std::thread::park_timeout(BEAT);
             beat += 1;
-            self.recorder.losses(losses.read(), clock::mono_now());
+            self.lose(&mut losses);
             if !beat.is_multiple_of(BEATS_PER_SECOND) {
                 continue;
             }
             let now_lost = counters.read().get(PROCESS_LOST).copied().unwrap_or(0);
-            if now_lost != lost {
+            if now_lost != lost || self.orders.look.swap(false, Ordering::AcqRel) {
                 lost = now_lost;
                 self.look_at_all();
             }
@@ -155,16 +215,28 @@ impl Pumps {
         }
     }
 
+    /// Tells the recorder what the kernel side lost.
+    fn lose(&self, losses: &mut Losses) {
+        let now = clock::mono_now();
+        let new = losses.read();
+        for (key, count) in &new {
+            self.lost.add(Reason::from_code(key.reason).unwrap_or(Reason::BadRecord), *count);
+        }
+        if new.is_empty() {
+            self.recorder.tick(now);
+        } else {
+            self.recorder.losses(new, now);
+        }
+    }
+
     fn read_clocks(&self) {
-        let alive = self.recorder.processes(Filter::Alive);
         let read = |id: ProcessId| Some((id, clock::mono_now(), cpu::cpu_clock(id.pid)?));
-        let clocks = alive.iter().filter_map(|info| read(info.id)).collect();
-        self.recorder.cpu_clocks(clocks);
+        self.recorder.cpu_clocks(self.recorder.recorded().into_iter().filter_map(read).collect());
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
 /// The exact identity of a living process.
@@ -175,44 +247,4 @@ pub(super) fn identity(inventory: &Inventory, proc: &Proc, pid: crate::event::Pi
         None => crate::target::proc::start_ns(stat.start_ticks),
     };
     Some(ProcessId { pid, start })
-}
-
-/// Metrics of the kernel side, the recorder and the tables.
-pub(super) fn metrics(
-    metrics: &Metrics,
-    counters: &Arc<Counters>,
-    recorder: &Recorder,
-    tables: &Tables,
-    attached: Attached,
-) {
-    let read = Arc::clone(counters);
-    let by_reason = move || {
-        let values = read.read();
-        Reason::ALL.iter().map(|r| (*r, values.get(*r as usize).copied().unwrap_or(0))).filter(|r| r.1 > 0).collect()
-    };
-    metrics.by_reason(
-        "kernel_outcomes",
-        "Stacks and losses by reason, as the kernel side counts them",
-        Box::new(by_reason),
-    );
-    let read = Arc::clone(counters);
-    let samples = move || read.read().get(SAMPLES).copied().unwrap_or(0);
-    metrics.counter("samples", "Samples taken", Box::new(samples));
-    let recorded = |field: fn(RecorderStats) -> u64| {
-        let recorder = recorder.clone();
-        Box::new(move || field(recorder.stats()))
-    };
-    metrics.gauge("recorder_bytes", "Bytes of recorded samples", recorded(|s| s.bytes));
-    metrics.gauge("recorder_samples", "Recorded samples", recorded(|s| s.samples));
-    metrics.counter("recorder_evicted_samples", "Samples that made room for others", recorded(|s| s.evicted));
-    metrics.counter("recorder_late_samples", "Samples that came too late for the log", recorded(|s| s.too_late));
-    let table = |field: fn(TableCounts) -> u64| {
-        let tables = tables.clone();
-        Box::new(move || field(tables.counts()))
-    };
-    metrics.gauge("table_bytes", "Bytes of kernel memory for unwind rows", table(|t| t.bytes));
-    metrics.gauge("table_files", "Files with an unwind table", table(|t| t.tables));
-    let cost = move || attached.costs().iter().map(|c| c.run_time_ns).sum();
-    let help = "Time that our BPF programs ran (0 unless kernel.bpf_stats_enabled is 1)";
-    metrics.counter("bpf_run_time_nanoseconds", help, Box::new(cost));
 }

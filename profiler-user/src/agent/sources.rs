@@ -6,11 +6,9 @@ use crate::kernel::{Inventory, KernelSymbols};
 use crate::symbolize::sources::{BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, Processes};
 use crate::tables::Tables;
 use crate::target::exit::PidFd;
-use crate::target::{Proc, clock, cpu, vdso};
+use crate::target::{Proc, clock, cpu};
 use crate::worker::api::Symbolized;
 use profiler_ebpf::reasons::Reason;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,10 +55,11 @@ impl Processes for Sources {
 
     fn prepare(&self, process: Option<ProcessId>, deadline: Duration) {
         let end = Instant::now() + deadline;
-        let mappings = match process {
-            Some(process) => self.mappings(process),
-            None => return,
+        let Some(process) = process else {
+            // Of the whole host those that samples have met: each process that uses a CPU is sampled at the base rate.
+            return self.tables.settle(deadline);
         };
+        let mappings = self.mappings(process);
         let mut files: Vec<FileNumber> = mappings.iter().filter_map(|m| m.file).collect();
         files.sort_unstable();
         files.dedup();
@@ -77,6 +76,12 @@ impl Processes for Sources {
 
     fn cpu_clock(&self, process: ProcessId) -> Option<u64> {
         cpu::cpu_clock_of(&self.proc, process)
+    }
+
+    fn host_clock(&self) -> Option<(usize, u64)> {
+        let (cpus, used) = cpu::host_clock(&self.proc)?;
+        let own = cpu::cpu_clock(Pid(std::process::id())).unwrap_or(0);
+        Some((cpus, used.saturating_sub(own)))
     }
 
     fn wait_exit(&self, process: ProcessId) -> BoxFuture<'static, ()> {
@@ -109,9 +114,4 @@ impl Processes for Sources {
         }
         true
     }
-}
-
-/// The kernel's vDSO image as a file.
-pub(super) fn vdso_image(proc: &Proc) -> io::Result<OwnedFd> {
-    vdso::image(proc)
 }

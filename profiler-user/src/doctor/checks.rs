@@ -38,8 +38,8 @@ const CAPABILITIES: &[Capability] = &[
     Capability {
         name: "CAP_SYS_PTRACE",
         any: CapabilitySet::SYS_PTRACE,
-        vital: false,
-        lost: "programs of other users cannot be opened: their stacks end early and have no names",
+        vital: true,
+        lost: "programs of other processes cannot be opened: their stacks end early and have no names",
     },
     Capability {
         name: "CAP_DAC_READ_SEARCH",
@@ -261,15 +261,13 @@ mod tests {
         );
         check(|facts| facts.capabilities -= CapabilitySet::SYS_ADMIN, Exit::Done, &[]);
         check(|facts| facts.capabilities -= CapabilitySet::BPF | CapabilitySet::PERFMON, Exit::Done, &[]);
+        check(|facts| facts.capabilities -= CapabilitySet::SYS_PTRACE, Exit::NoPermission, &["CAP_SYS_PTRACE"]);
     }
 
     #[test]
     fn other_capabilities_only_cost_something() {
-        let others = CapabilitySet::SYS_PTRACE
-            | CapabilitySet::SYSLOG
-            | CapabilitySet::DAC_READ_SEARCH
-            | CapabilitySet::DAC_OVERRIDE;
-        let names = ["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYSLOG"];
+        let others = CapabilitySet::SYSLOG | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE;
+        let names = ["CAP_DAC_READ_SEARCH", "CAP_SYSLOG"];
         check(|facts| facts.capabilities -= others, Exit::Done, &names);
     }
 

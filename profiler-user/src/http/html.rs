@@ -99,7 +99,7 @@ fn process_row(process: &Listed) -> String {
     format!(
         "<tr><td class=\"number\">{:.1} %</td><td class=\"number\">{}</td><td><a href=\"{tree}\">{}</a></td>\
          <td class=\"cut\">{}</td><td><a href=\"{tree}profile?seconds=10\">10 s</a></td></tr>",
-        process.cpu_share * 100.0,
+        process.cpu_share.unwrap_or(0.0) * 100.0,
         process.pid,
         escape(&process.comm),
         escape(&process.cmdline)

@@ -16,7 +16,7 @@ use axum::response::IntoResponse;
 const SHOWN: usize = 500;
 
 async fn visible(app: App, caller: Caller, exited: bool) -> Result<Vec<Listed>, ApiError> {
-    let listed = tokio::task::spawn_blocking(move || list(&app.profiler, exited)).await.map_err(KindError::Task)??;
+    let listed = tokio::task::spawn_blocking(move || list(&app.profiler, exited)).await.map_err(KindError::Task)?;
     Ok(listed.into_iter().filter(|process| caller.sees(process.id)).collect())
 }
 
@@ -39,7 +39,8 @@ pub(super) async fn start_page(State(app): State<App>, caller: Caller) -> Result
 /// `/metrics`.
 pub(super) async fn metrics(State(app): State<App>, _: Caller) -> Result<Response<Body>, ApiError> {
     let failed = |error| ApiError::caused(StatusCode::INTERNAL_SERVER_ERROR, "The metrics could not be written", error);
-    let text = app.metrics.text().map_err(failed)?;
+    let read = tokio::task::spawn_blocking(move || app.metrics.text());
+    let text = read.await.map_err(KindError::Task)?.map_err(failed)?;
     Ok(typed("application/openmetrics-text; version=1.0.0; charset=utf-8", text))
 }
 

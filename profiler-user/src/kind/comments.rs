@@ -4,8 +4,7 @@
 use super::subject::Subject;
 use crate::record::window::{Span, Window};
 use profiler_ebpf::reasons::Reason;
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -56,17 +55,18 @@ fn source(account: &Account<'_>) -> String {
         Subject::Host => "the whole host".to_owned(),
         Subject::Process(known) => format!("process {}", known.id.pid),
     };
-    let rate = account.window.periods.iter().map(|(period, _)| hz(*period)).collect::<BTreeSet<_>>();
-    let rate = rate.into_iter().collect::<Vec<_>>().join(" and ");
-    let rate = if rate.is_empty() { format!("{} Hz", account.hz) } else { rate };
-    format!("pprofd: CPU time of {subject}, by a timer on each CPU at {rate}; stacks were walked in the kernel.")
+    let rates = rates_in_force(account).into_keys().map(|rate| format!("{rate} Hz")).collect::<Vec<_>>();
+    let rates = if rates.is_empty() { format!("{} Hz", account.hz) } else { rates.join(" and ") };
+    format!("pprofd: CPU time of {subject}, by a timer on each CPU at {rates}; stacks were walked in the kernel.")
 }
 
-fn hz(period: u64) -> String {
-    match period {
-        0 => "an unknown rate".to_owned(),
-        period => format!("{} Hz", (SECOND + period / 2) / period),
+/// Samples per second of CPU time, by the weights of the samples, and how many samples were taken at each rate.
+fn rates_in_force(account: &Account<'_>) -> BTreeMap<u64, u64> {
+    let mut rates = BTreeMap::new();
+    for (period, count) in account.window.periods.iter().filter(|(period, _)| *period > 0) {
+        *rates.entry((SECOND + period / 2) / period).or_default() += count;
     }
+    rates
 }
 
 fn window(account: &Account<'_>) -> String {
@@ -90,7 +90,12 @@ fn amount(account: &Account<'_>) -> String {
         (Some(cpu), got) => {
             let expected = (cpu + account.period() / 2) / account.period();
             let cpu = seconds(cpu);
-            format!("CPU time by the scheduler's account: {cpu}, so {expected} samples expected; {got} got, {lost}.")
+            // Which ticks meet a process that runs now and then is chance: two standard errors of a count, at most.
+            let chance = 2.0 * (expected as f64).sqrt();
+            format!(
+                "CPU time by the scheduler's account: {cpu}, so {expected} samples expected (give or take {chance:.0} by \
+                 chance); {got} got, {lost}."
+            )
         }
         (None, got) => format!("CPU time by the scheduler's account is not known; {got} samples got, {lost}."),
     }
@@ -110,12 +115,12 @@ fn completeness(account: &Account<'_>) -> Option<String> {
 }
 
 fn rates(account: &Account<'_>) -> Option<String> {
-    let periods = &account.window.periods;
-    if periods.len() < 2 {
+    let rates = rates_in_force(account);
+    if rates.len() < 2 {
         return None;
     }
-    let each = periods.iter().map(|(period, count)| format!("{count} samples at {}", hz(*period)));
-    let each = each.collect::<Vec<_>>().join(", ");
+    let each = rates.iter().map(|(rate, count)| format!("{count} samples at {rate} Hz")).collect::<Vec<_>>();
+    let each = each.join(", ");
     Some(format!(
         "The rate changed in the window ({each}): nanoseconds are right, counts of samples are not comparable."
     ))

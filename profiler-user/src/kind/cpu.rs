@@ -72,8 +72,8 @@ struct Collected {
     asked: Span,
     /// The process's mappings, the newest first.
     mappings: Vec<MappingSeen>,
-    /// CPU time of the process at the window's start.
-    cpu_at_start: Option<u64>,
+    /// CPU time at the window's start.
+    cpu_at_start: Option<CpuClock>,
     exited: bool,
 }
 
@@ -116,17 +116,34 @@ async fn live(profiler: &Profiler, subject: Subject, request: Request) -> Result
     let process = process_of(&subject);
     let target = process.map_or(Target::Host, Target::Process);
     let watched = profiler.watch.sample(target, request.hz);
-    let processes = profiler.processes.clone();
+    let preparing = profiler.clone();
     let start = move || {
-        processes.prepare(process, PREPARATION);
-        let mappings = process.map(|process| processes.mappings(process)).unwrap_or_default();
-        (mappings, process.and_then(|process| processes.cpu_clock(process)), processes.now().0)
+        preparing.processes.prepare(process, PREPARATION);
+        let mappings = process.map(|process| preparing.processes.mappings(process)).unwrap_or_default();
+        (mappings, read_clock(&preparing, process), preparing.processes.now().0)
     };
     let (mappings, cpu_at_start, from) = blocking(start).await?;
     let exited = wait(profiler, process, Duration::from_secs(u64::from(request.seconds))).await;
     let to = profiler.processes.now().0;
     drop(watched);
     Ok(Collected { subject, request, asked: Span { from, to }, mappings, cpu_at_start, exited })
+}
+
+/// CPU time so far: number of CPUs (0: it does not matter) and ns.
+type CpuClock = (usize, u64);
+
+/// CPU time of a process, or of the host, so far. The recorder is told too: its account of a window ends with the exit, if
+/// there is one.
+fn read_clock(profiler: &Profiler, process: Option<ProcessId>) -> Option<CpuClock> {
+    let Some(process) = process else { return profiler.processes.host_clock() };
+    let clock = profiler.processes.cpu_clock(process)?;
+    profiler.recorder.cpu_clocks(vec![(process, profiler.processes.now().0, clock)]);
+    Some((0, clock))
+}
+
+fn used_between(start: Option<CpuClock>, end: Option<CpuClock>) -> Option<u64> {
+    let ((cpus, start), (still, end)) = start.zip(end)?;
+    if cpus == still { end.checked_sub(start) } else { None }
 }
 
 /// True if the process exited before the time was over.
@@ -150,7 +167,7 @@ fn process_of(subject: &Subject) -> Option<ProcessId> {
 /// Reads the window from the recorder and makes the profile. Blocking.
 fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, KindError> {
     let process = process_of(&collected.subject);
-    let cpu_at_end = process.and_then(|process| profiler.processes.cpu_clock(process));
+    let cpu_at_end = read_clock(profiler, process);
     if let Some(process) = process {
         let mut newest = profiler.processes.mappings(process);
         newest.append(&mut collected.mappings);
@@ -160,7 +177,7 @@ fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, Kind
     let selection = process.map_or(Selection::Host, |process| Selection::Processes(vec![process]));
     let window = profiler.recorder.query(selection, collected.asked).map_err(KindError::Recorder)?;
     let covered = covered(&collected, &window)?;
-    let measured = collected.cpu_at_start.zip(cpu_at_end).and_then(|(start, end)| end.checked_sub(start));
+    let measured = used_between(collected.cpu_at_start, cpu_at_end);
     let account = Account {
         subject: &collected.subject,
         asked: collected.asked,

@@ -43,17 +43,21 @@ pub(crate) struct World {
     pub(crate) rates: Rates,
 }
 
+/// When recording began.
+const BEGAN: u64 = EPOCH_MONO - 20_000_000_000;
+
 /// Exited long ago; of it two samples are recorded.
 pub(crate) const DEAD: u32 = 4000;
 
 impl World {
     pub(crate) fn new() -> Self {
-        let recorder = Recorder::start(RecorderConfig::default());
+        let recorder = Recorder::start(RecorderConfig { now: MonoTime(BEGAN), ..RecorderConfig::default() });
         let rates = Rates::default();
         let watch = Watch::start(WatchConfig { base_hz: 19 }, Box::new(rates.clone()));
         let (symbolizer, files) = symbolizer();
         let processes = Arc::new(FakeProcesses::default());
-        recorder.push(past());
+        assert!(recorder.try_push(past()));
+        recorder.cpu_clocks(clocks());
         let profiler = Profiler::new(recorder, watch, processes.clone(), symbolizer, 300);
         World { profiler, processes, files, rates }
     }
@@ -61,13 +65,13 @@ impl World {
     /// Records a sample of now.
     pub(crate) fn sample(&self) {
         let now = self.processes.now().0;
-        self.profiler.recorder.push(vec![Event::Sample(sample(now, 10_000_000, &usual_stack()))]);
+        assert!(self.profiler.recorder.try_push(vec![Event::Sample(sample(now, 10_000_000, &usual_stack()))]));
     }
 }
 
 /// Ten seconds of the past: the process took a sample each 100 ms, and another one lived and died.
 fn past() -> Vec<Event> {
-    let fact = fact(PID, image().process.start, EPOCH_MONO - 20_000_000_000);
+    let fact = fact(PID, image().process.start, BEGAN);
     let dead = ProcessFact { comm: comm("gone"), ..self::fact(DEAD, 77_000_000_000, EPOCH_MONO - 15_000_000_000) };
     let mut events = vec![Event::Fork(fact), Event::Fork(dead.clone())];
     let times = (0..100).map(|i| MonoTime(EPOCH_MONO - 10_000_000_000 + i * 100_000_000));
@@ -81,6 +85,12 @@ fn past() -> Vec<Event> {
     let exit = ProcessFact { time: MonoTime(EPOCH_MONO - 8_000_000_000), ..dead };
     events.push(Event::Exit { fact: exit, cpu_ns: 105_000_000, exit_code: 0 });
     events
+}
+
+/// The process used half a CPU in that time.
+fn clocks() -> Vec<(ProcessId, MonoTime, u64)> {
+    let second = |i: u64| (image().process, MonoTime(EPOCH_MONO - 11_000_000_000 + i * 1_000_000_000), i * 500_000_000);
+    (0..=11).map(second).collect()
 }
 
 fn fact(pid: u32, start: u64, time: u64) -> ProcessFact {

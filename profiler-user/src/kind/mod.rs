@@ -2,6 +2,7 @@
 //! table) or a text; it knows the recorder, the watch and the target, never HTTP or the bytes of a format. Routes, the
 //! index and help come from the list.
 
+pub mod books;
 pub mod cmdline;
 mod comments;
 pub mod cpu;

@@ -1,16 +1,11 @@
 //! The list of processes: those that live, or the dead of which something is recorded.
 
-use super::KindError;
 use super::profiler::Profiler;
 use super::subject::ticks;
-use crate::event::{MonoTime, ProcessId};
-use crate::record::window::{Selection, Span};
+use crate::event::ProcessId;
 use crate::record::{Filter, ProcessInfo};
 use serde::Serialize;
-use std::collections::HashMap;
 
-/// Time over which the CPU share is taken, ns.
-const MINUTE: u64 = 60_000_000_000;
 /// Bytes of a command line that the list shows.
 const CMDLINE: usize = 4096;
 
@@ -21,9 +16,9 @@ pub struct Listed {
     pub pid: u32,
     /// When it started, in ticks since boot: `/pid/PID@START/` names it for good.
     pub start: u64,
-    /// Its parent.
+    /// Its parent; 0 if it is not known.
     pub parent: u32,
-    /// Its number in its own PID namespace.
+    /// Its number in its own PID namespace; 0 if it is not known.
     pub namespace_pid: u32,
     /// Name.
     pub comm: String,
@@ -33,10 +28,10 @@ pub struct Listed {
     pub cmdline: String,
     /// Real user id.
     pub uid: u32,
-    /// cgroup.
-    pub cgroup: String,
-    /// CPU time of the last minute by recorded samples, in CPUs: 1 is one whole CPU.
-    pub cpu_share: f64,
+    /// cgroup id; 0 if it is not known.
+    pub cgroup: u64,
+    /// CPUs used in the last minute by the scheduler's account: 1 is one whole CPU. None if it is not known.
+    pub cpu_share: Option<f64>,
     /// It has exited.
     pub exited: bool,
     /// Kept for callers that may not see all.
@@ -45,28 +40,17 @@ pub struct Listed {
 }
 
 /// The list, the busiest first. Blocking.
-pub fn list(profiler: &Profiler, exited: bool) -> Result<Vec<Listed>, KindError> {
-    let shares = shares(profiler)?;
+pub fn list(profiler: &Profiler, exited: bool) -> Vec<Listed> {
     let filter = if exited { Filter::Exited } else { Filter::Alive };
     let infos = profiler.recorder.processes(filter);
-    let mut list: Vec<Listed> = infos.into_iter().map(|info| listed(profiler, info, exited, &shares)).collect();
-    list.sort_by(|a, b| b.cpu_share.total_cmp(&a.cpu_share).then(a.pid.cmp(&b.pid)));
-    Ok(list)
+    let mut list: Vec<Listed> = infos.into_iter().map(|info| listed(profiler, info)).collect();
+    let share = |process: &Listed| process.cpu_share.unwrap_or(0.0);
+    list.sort_by(|a, b| share(b).total_cmp(&share(a)).then(a.pid.cmp(&b.pid)));
+    list
 }
 
-/// CPU time per second of each process in the last minute, in ns of CPU per ns.
-fn shares(profiler: &Profiler) -> Result<HashMap<ProcessId, f64>, KindError> {
-    let (now, _) = profiler.processes.now();
-    let span = Span { from: MonoTime(now.0.saturating_sub(MINUTE)), to: now };
-    let window = profiler.recorder.query(Selection::Host, span).map_err(KindError::Recorder)?;
-    let mut shares = HashMap::new();
-    for row in &window.rows {
-        *shares.entry(row.image.process).or_insert(0.0) += row.value as f64 / MINUTE as f64;
-    }
-    Ok(shares)
-}
-
-fn listed(profiler: &Profiler, info: ProcessInfo, exited: bool, shares: &HashMap<ProcessId, f64>) -> Listed {
+fn listed(profiler: &Profiler, info: ProcessInfo) -> Listed {
+    let exited = info.exited.is_some();
     let cmdline = if exited { None } else { profiler.processes.cmdline(info.id.pid) };
     Listed {
         pid: info.id.pid.0,
@@ -77,8 +61,8 @@ fn listed(profiler: &Profiler, info: ProcessInfo, exited: bool, shares: &HashMap
         exe: info.exe.unwrap_or_default(),
         cmdline: cmdline.map(|bytes| joined(&bytes)).unwrap_or_default(),
         uid: info.uids.real,
-        cgroup: info.cgroup.to_string(),
-        cpu_share: shares.get(&info.id).copied().unwrap_or(0.0),
+        cgroup: info.cgroup,
+        cpu_share: info.cpu_share,
         exited,
         id: info.id,
     }

@@ -1,6 +1,6 @@
 //! What kinds are made of: the handles of the recorder, the watch, the live processes and the names, and a few limits.
 
-use super::symbol::Books;
+use super::books::Books;
 use crate::record::Recorder;
 use crate::symbolize::Symbolizer;
 use crate::symbolize::sources::Processes;

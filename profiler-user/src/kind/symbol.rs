@@ -2,44 +2,12 @@
 
 use super::profiler::Profiler;
 use super::subject::Subject;
-use crate::event::{Frame, ProcessId};
+use crate::event::Frame;
 use crate::symbolize::builder::nameless;
 use crate::symbolize::layout::AddressBook;
 use crate::worker::api::Symbolized;
-use lru::LruCache;
-use std::collections::VecDeque;
 use std::fmt::Write;
-use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Processes of which books are kept.
-const PROCESSES: NonZeroUsize = NonZeroUsize::new(64).unwrap();
-/// Books kept of a process.
-const BOOKS: usize = 4;
-
-/// The addresses of the latest profiles, per process.
-pub struct Books(Mutex<LruCache<ProcessId, VecDeque<Arc<AddressBook>>>>);
-
-impl Default for Books {
-    fn default() -> Self {
-        Books(Mutex::new(LruCache::new(PROCESSES)))
-    }
-}
-
-impl Books {
-    /// Keeps the addresses of a profile that is handed out.
-    pub fn put(&self, process: ProcessId, book: AddressBook) {
-        let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let books = books.get_or_insert_mut(process, VecDeque::new);
-        books.push_front(Arc::new(book));
-        books.truncate(BOOKS);
-    }
-
-    fn get(&self, process: ProcessId) -> Vec<Arc<AddressBook>> {
-        let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        books.get(&process).map(|books| books.iter().cloned().collect()).unwrap_or_default()
-    }
-}
+use std::sync::Arc;
 
 /// The answer to `symbol`: addresses are separated by `+`; those that are no numbers or not in any mapping are skipped.
 /// Blocking.

@@ -5,6 +5,7 @@
 
 mod block;
 mod clock;
+mod gate;
 mod log;
 mod owner;
 mod processes;
@@ -18,8 +19,8 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
-pub use owner::RecorderStats;
+pub use owner::{RecorderConfig, RecorderStats};
 pub use processes::{Filter, ImageInfo, ProcessInfo};
-pub use recorder::{RecordError, Recorder, RecorderConfig};
+pub use recorder::{RecordError, Recorder};
 
 const SECOND: u64 = 1_000_000_000;

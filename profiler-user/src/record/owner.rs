@@ -2,9 +2,9 @@
 
 use super::SECOND;
 use super::block::{Block, Loss};
+use super::gate::Gate;
 use super::log::Log;
 use super::processes::{Filter, ProcessInfo, Processes};
-use super::recorder::{Gate, RecorderConfig};
 use super::sum::sum;
 use super::window::{Selection, Span, Window};
 use crate::event::{Event, MonoTime, Pid, ProcessId};
@@ -16,6 +16,22 @@ use std::sync::atomic::Ordering;
 
 /// Processes that are known at a time.
 const MAX_PROCESSES: usize = 65_536;
+
+/// How to record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecorderConfig {
+    /// Bytes for the log, with the CPU clocks that belong to it.
+    pub memory: u64,
+    /// When recording begins: no window covers anything before.
+    pub now: MonoTime,
+}
+
+impl Default for RecorderConfig {
+    /// 64 MiB, recording since boot.
+    fn default() -> Self {
+        RecorderConfig { memory: 64 << 20, now: MonoTime(0) }
+    }
+}
 
 /// What the recorder holds and what it did not keep. Samples that were pushed = `samples` + `evicted` + `too_late` +
 /// `dropped`.

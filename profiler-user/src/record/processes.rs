@@ -247,16 +247,13 @@ impl Processes {
         self.known.values().filter(wanted).map(|entry| entry.info.id).collect()
     }
 
-    /// CPU time of the selected processes, of those where it is known at both ends of the span.
+    /// CPU time of the selected processes, of those where it is known at both ends of the span. Of the whole host it is not
+    /// known here: the clocks of processes that came and went in the span were never read.
     pub(super) fn cpu_within(&self, selection: &Selection, span: Span) -> Option<u64> {
-        let sum = |sum: Option<u64>, used: u64| Some(sum.unwrap_or(0).saturating_add(used));
-        match selection {
-            Selection::Host => self.known.values().filter_map(|entry| entry.clock.within(span)).fold(None, sum),
-            Selection::Processes(ids) => {
-                let entries = ids.iter().filter_map(|id| self.known.get(id));
-                entries.filter_map(|entry| entry.clock.within(span)).fold(None, sum)
-            }
-        }
+        let Selection::Processes(ids) = selection else { return None };
+        let entries = ids.iter().filter_map(|id| self.known.get(id));
+        let used = entries.filter_map(|entry| entry.clock.within(span));
+        used.fold(None, |sum, used| Some(sum.unwrap_or(0_u64).saturating_add(used)))
     }
 
     /// Forgets the dead of which nothing is recorded, and what no window of the log needs.

@@ -197,5 +197,6 @@ fn the_cpu_time_of_a_selection_is_the_sum_of_what_is_known() {
     let within = |selection| table.cpu_within(&selection, span);
     assert_eq!(within(Selection::Processes(vec![process(7)])), Some(30));
     assert_eq!(within(Selection::Processes(vec![process(9)])), None);
-    assert_eq!(within(Selection::Host), Some(90));
+    assert_eq!(within(Selection::Processes(vec![process(7), process(8), process(9)])), Some(90));
+    assert_eq!(within(Selection::Host), None);
 }

@@ -1,34 +1,20 @@
 //! The handle through which everybody reaches the recorder, and the bounded queue before its owner: what finds no room
 //! is counted, and nobody who pushes ever waits.
 
-use super::owner::{Command, Owner, RecorderStats};
+use super::gate::Gate;
+use super::owner::{Command, Owner, RecorderConfig, RecorderStats};
 use super::processes::{Filter, ProcessInfo};
 use super::window::{Selection, Span, Window};
 use crate::event::{Event, MonoTime, Pid, ProcessId};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use profiler_ebpf::abi::maps::LossKey;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Commands that may wait.
 const QUEUE: usize = 4_096;
 /// Bytes of events that may wait.
 const QUEUE_BYTES: u64 = 16 << 20;
-/// How to record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecorderConfig {
-    /// Bytes for the log, with the CPU clocks that belong to it.
-    pub memory: u64,
-    /// When recording begins: no window covers anything before.
-    pub now: MonoTime,
-}
-
-impl Default for RecorderConfig {
-    /// 64 MiB, recording since boot.
-    fn default() -> Self {
-        RecorderConfig { memory: 64 << 20, now: MonoTime(0) }
-    }
-}
 
 /// The recorder does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,35 +22,6 @@ pub enum RecordError {
     /// Its thread has ended.
     #[error("the recorder has ended")]
     Ended,
-}
-
-/// What passes between the handles and the owner beside the queue.
-#[derive(Default)]
-pub(super) struct Gate {
-    pub(super) queued_bytes: AtomicU64,
-    /// Samples and losses dropped since the owner last looked, and the time of the newest.
-    fresh: AtomicU64,
-    fresh_time: AtomicU64,
-    pub(super) dropped: AtomicU64,
-    pub(super) dropped_events: AtomicU64,
-}
-
-impl Gate {
-    fn drop_samples(&self, count: u64, time: MonoTime) {
-        self.fresh_time.fetch_max(time.0, Ordering::Relaxed);
-        self.dropped.fetch_add(count, Ordering::Relaxed);
-        self.fresh.fetch_add(count, Ordering::Release);
-    }
-
-    /// Samples and losses that were dropped since the last call, and when the newest was taken.
-    pub(super) fn take_fresh(&self) -> (u64, MonoTime) {
-        let count = self.fresh.swap(0, Ordering::Acquire);
-        (count, MonoTime(self.fresh_time.load(Ordering::Relaxed)))
-    }
-
-    fn drop_events(&self, count: u64) {
-        self.dropped_events.fetch_add(count, Ordering::Relaxed);
-    }
 }
 
 /// Handle of the recorder; cheap to clone. The recorder ends with its last handle.

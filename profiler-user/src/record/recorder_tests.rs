@@ -67,7 +67,8 @@ fn cpu_time_comes_from_readings_and_the_exit() {
     recorder.push(vec![Event::Fork(fact(7, 2 * SECOND)), Event::Sample(sample(7, 3 * SECOND, &[1]))]);
     recorder.cpu_clocks(vec![(process(7), MonoTime(3 * SECOND), 600)]);
     recorder.push(vec![Event::Exit { fact: fact(7, 4 * SECOND), cpu_ns: 1_000, exit_code: 0 }]);
-    let cpu = |from, to| host(&recorder, from, to).cpu_ns;
+    let only = || Selection::Processes(vec![process(7)]);
+    let cpu = |from, to| recorder.query(only(), span(from, to)).unwrap().cpu_ns;
     assert_eq!(cpu(SECOND, 10 * SECOND), Some(1_000));
     assert_eq!(cpu(2 * SECOND + SECOND / 2, 3 * SECOND + SECOND / 2), Some(500));
     let [info] = recorder.process(Pid(7)).try_into().unwrap();

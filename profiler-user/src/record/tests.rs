@@ -1,37 +1,15 @@
 //! The recorder as its users see it: exact cutting, eviction, the quarter rule, the dead, conservation.
 
+use super::fixtures::{SECOND, comm, fact, image};
 use super::window::{Selection, Span};
 use super::{Filter, Recorder, RecorderConfig};
-use crate::event::{
-    Class, Comm, Event, FrameWord, ImageId, MonoTime, Pid, ProcessFact, ProcessId, Sample, Tid, UserIds,
-};
-use profiler_ebpf::reasons::Reason;
+use crate::event::{Event, MonoTime, Pid, ProcessFact};
 
-const SECOND: u64 = 1_000_000_000;
 const ALL: Span = Span { from: MonoTime(0), to: MonoTime(u64::MAX) };
 
-fn image(pid: u32) -> ImageId {
-    ImageId { process: ProcessId { pid: Pid(pid), start: 5 }, exec_id: 1 }
-}
-
+/// A sample with a stack of two frames.
 fn sample(pid: u32, time: u64, frame: u64) -> Event {
-    Event::Sample(Sample {
-        class: Class::Cpu,
-        status: Reason::Complete,
-        kernel_mode: false,
-        kernel_thread: false,
-        cpu: 0,
-        image: image(pid),
-        tid: Tid(pid),
-        time: MonoTime(time),
-        value: 10,
-        late_ticks: 0,
-        uids: UserIds { real: 0, effective: 0, saved: 0 },
-        thread: Comm(*b"thread\0\0\0\0\0\0\0\0\0\0"),
-        comm: Comm(*b"leader\0\0\0\0\0\0\0\0\0\0"),
-        bad_pc: 0,
-        frames: vec![FrameWord(frame), FrameWord(frame + 1)],
-    })
+    Event::Sample(super::fixtures::sample(pid, time, &[frame, frame + 1]))
 }
 
 fn recorder(memory: u64) -> Recorder {
@@ -89,21 +67,13 @@ fn one_process_with_endless_stacks_does_not_push_out_the_others() {
 #[test]
 fn the_dead_are_listed_while_something_of_them_is_recorded() {
     let recorder = recorder(1 << 20);
-    let fact = ProcessFact {
-        image: image(9),
-        parent: Pid(1),
-        namespace_pid: Pid(2),
-        uids: UserIds { real: 7, effective: 7, saved: 7 },
-        time: MonoTime(SECOND),
-        cgroup: 3,
-        comm: Comm(*b"dying\0\0\0\0\0\0\0\0\0\0\0"),
-    };
+    let fact = ProcessFact { comm: comm("dying"), ..fact(9, SECOND) };
     recorder.push(vec![Event::Exec(fact.clone(), b"/bin/dying".to_vec()), sample(9, SECOND, 1)]);
     assert_eq!(recorder.processes(Filter::Exited), vec![]);
     recorder.push(vec![Event::Exit { fact, cpu_ns: 42, exit_code: 0 }]);
     let dead = recorder.processes(Filter::Exited);
     assert_eq!(dead.len(), 1);
-    assert_eq!((dead[0].exe.as_deref(), dead[0].cpu_ns, dead[0].namespace_pid), (Some("/bin/dying"), Some(42), Pid(2)));
+    assert_eq!((dead[0].exe.as_deref(), dead[0].cpu_ns, dead[0].namespace_pid), (Some("/bin/dying"), Some(42), Pid(5)));
     assert_eq!(recorder.process(Pid(9)).len(), 1);
     assert!(recorder.process(Pid(10)).is_empty());
 }

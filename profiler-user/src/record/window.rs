@@ -62,7 +62,8 @@ pub struct Window {
     pub losses: Vec<(Reason, u64)>,
     /// Distinct sample weights (periods, ns) and how many records had each.
     pub periods: Vec<(u64, u64)>,
-    /// CPU time of the selected processes in the window by the scheduler's own account, ns, where it was recorded.
+    /// CPU time of the selected processes in the window by the scheduler's own account, ns, where it was recorded; none for
+    /// the whole host.
     pub cpu_ns: Option<u64>,
     /// The part of the asked window that the log still holds.
     pub covered: Option<Span>,

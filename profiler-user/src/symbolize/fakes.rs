@@ -196,6 +196,10 @@ impl Processes for FakeProcesses {
         self.is(process).then(|| u64::try_from(self.began.elapsed().as_nanos()).expect("short"))
     }
 
+    fn host_clock(&self) -> Option<(usize, u64)> {
+        Some((2, self.now().0.0 / 2))
+    }
+
     fn wait_exit(&self, _: ProcessId) -> BoxFuture<'static, ()> {
         let (dead, exited) = (self.dead.clone(), self.exited.clone());
         Box::pin(async move {

@@ -69,6 +69,9 @@ pub trait Processes: Send + Sync {
     fn cmdline(&self, pid: Pid) -> Option<Vec<u8>>;
     /// ns of CPU time of its whole life until now, by the scheduler's own account.
     fn cpu_clock(&self, process: ProcessId) -> Option<u64>;
+    /// ns of CPU time of all processes but the agent, to some 10 ms, and the number of CPUs that it is of: only readings of
+    /// as many can be compared.
+    fn host_clock(&self) -> Option<(usize, u64)>;
     /// Ends when the process has exited (at once if it is gone).
     fn wait_exit(&self, process: ProcessId) -> BoxFuture<'static, ()>;
     /// The time: monotonic, and ns since the epoch.

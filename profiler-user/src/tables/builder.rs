@@ -3,7 +3,7 @@
 
 use super::files::{FileRecord, Files, State};
 use super::publish::{Publisher, TableCounts};
-use super::queue::{Queue, Want};
+use super::queue::{Lane, Queue, Want};
 use crate::event::{FileNumber, FileOffset, FileSeen};
 use crate::kernel::{KernelError, TableMaps};
 use crate::target::descriptors::Descriptors;
@@ -17,8 +17,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Files that are built at a time.
-const BUILDERS: usize = 2;
+/// Who builds at a time: a large file keeps one of them busy, and nobody waits for it but who needs it.
+const BUILDERS: [Lane; 3] = [Lane::All, Lane::Small, Lane::Small];
 /// How long opening a file may take (network file systems may block).
 const OPEN_DEADLINE: Duration = Duration::from_secs(2);
 /// Tries to open files under one number before the kernel is asked to announce it anew.
@@ -64,11 +64,11 @@ impl Tables {
             key_of,
             worker,
         }));
-        for i in 0..BUILDERS {
+        for (i, lane) in BUILDERS.into_iter().enumerate() {
             let inside = Arc::clone(&tables.0);
             std::thread::Builder::new()
                 .name(format!("tables-{i}"))
-                .spawn(move || inside.run())
+                .spawn(move || inside.run(lane))
                 .map_err(|source| KernelError::System { action: "start a thread", source })?;
         }
         Ok(tables)
@@ -79,6 +79,7 @@ impl Tables {
         let (number, sampled) = (seen.number, seen.sampled);
         self.0.files().add(seen);
         self.0.queue.put(number, if sampled { Want::Sampled } else { Want::Open }, 0);
+        self.0.settled.notify_all();
     }
 
     /// A sample ended at a file that has no table yet.
@@ -88,12 +89,37 @@ impl Tables {
 
     /// Builds these files first and waits until each has its table or cannot have one, or until the deadline.
     pub fn prepare(&self, files: &[FileNumber], deadline: Duration) {
-        for file in files {
-            self.0.want(*file, Want::Requested);
+        let end = Instant::now() + deadline;
+        let mut wanted = vec![false; files.len()];
+        let mut records = self.0.files();
+        loop {
+            let mut open = 0;
+            for (file, wanted) in files.iter().zip(&mut wanted) {
+                match records.get(*file) {
+                    // Its announcement is still on its way.
+                    None => open += 1,
+                    Some(record) if record.is_open() => {
+                        open += 1;
+                        if !std::mem::replace(wanted, true) {
+                            self.0.queue.put(*file, Want::Requested, record.size);
+                        }
+                    }
+                    Some(_) => {}
+                }
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if open == 0 || left.is_zero() {
+                return;
+            }
+            records = self.0.settled.wait_timeout(records, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Waits until no file that samples met waits for its table, or until the deadline.
+    pub fn settle(&self, deadline: Duration) {
         let end = Instant::now() + deadline;
         let mut records = self.0.files();
-        while files.iter().any(|f| records.get(*f).is_none_or(|r| matches!(r.state, State::Seen | State::Opened))) {
+        while self.0.queue.has(Want::Sampled) {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -168,19 +194,19 @@ impl Inside {
 
     fn want(&self, file: FileNumber, want: Want) {
         let size = match self.files().get(file) {
-            Some(record) if matches!(record.state, State::Seen | State::Opened) => record.size,
+            Some(record) if record.is_open() => record.size,
             _ => return,
         };
         self.queue.put(file, want, size);
     }
 
-    fn run(&self) {
-        while let Some((file, want)) = self.queue.take() {
+    fn run(&self, lane: Lane) {
+        while let Some((file, want)) = self.queue.take(lane) {
             let Some(record) = self.files().get(file).cloned() else { continue };
-            if !matches!(record.state, State::Seen | State::Opened) {
+            if !record.is_open() {
                 continue;
             }
-            if let Err(reason) = self.build(&record, want) {
+            if let Err(reason) = self.build(&record, want, lane) {
                 self.fail(&record, reason);
             }
         }
@@ -213,10 +239,16 @@ impl Inside {
         Ok((descriptor, domain.ok_or(Reason::NotOpened)?))
     }
 
-    fn build(&self, record: &FileRecord, want: Want) -> Result<(), Reason> {
+    fn build(&self, record: &FileRecord, want: Want, lane: Lane) -> Result<(), Reason> {
         let (number, key) = (record.seen.number, &record.seen.key);
         let (descriptor, domain) = self.descriptor(record)?;
         if want == Want::Open {
+            return Ok(());
+        }
+        // Only now is it known how large it is.
+        let size = self.files().get(number).map_or(0, |record| record.size);
+        if !lane.takes(size) {
+            self.queue.put(number, want, size);
             return Ok(());
         }
         let table = self.worker.unwind_table(domain, number, descriptor.as_fd()).map_err(|e| e.reason())?;

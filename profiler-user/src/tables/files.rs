@@ -41,6 +41,13 @@ pub struct FileRecord {
     pub failures: u32,
 }
 
+impl FileRecord {
+    /// True while it may yet get a table.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Seen | State::Opened)
+    }
+}
+
 /// Files by number. A number is never given twice, so old ones must go when others come: the kernel holds
 /// [`MAX_FILES`] at a time; twice as many are remembered here, the lowest numbers go first.
 #[derive(Default)]

@@ -1,7 +1,8 @@
-//! Which file is built next: those that somebody waits for, then those that samples met, small ones first. A file's turn
-//! never waits for a slow one: several builders take from the queue.
+//! Which file is built next: those that somebody waits for, then those that samples met, small ones first. A small file
+//! never waits for a large one: of the several builders that take from the queue one alone takes large files.
 
 use crate::event::FileNumber;
+use crate::worker::LARGE_FILE;
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +15,21 @@ pub(super) enum Want {
     Sampled,
     /// A request waits for it.
     Requested,
+}
+
+/// What a builder takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Every file.
+    All,
+    /// Files that are not known to be large.
+    Small,
+}
+
+impl Lane {
+    pub(super) fn takes(self, size: u64) -> bool {
+        self == Lane::All || size <= LARGE_FILE
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,11 +66,11 @@ impl Queue {
         entry.size = entry.size.max(size);
         entry.hits += 1;
         drop(inside);
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 
-    /// Waits for the next file; `None` when the queue was closed.
-    pub(super) fn take(&self) -> Option<(FileNumber, Want)> {
+    /// Waits for the next file of a lane; `None` when the queue was closed.
+    pub(super) fn take(&self, lane: Lane) -> Option<(FileNumber, Want)> {
         let mut inside = self.lock();
         loop {
             if inside.closed {
@@ -63,6 +79,7 @@ impl Queue {
             let next = inside
                 .waiting
                 .iter()
+                .filter(|(_, entry)| lane.takes(entry.size))
                 .max_by_key(|(number, e)| (e.want, std::cmp::Reverse(e.size), e.hits, std::cmp::Reverse(number.0)))
                 .map(|(number, e)| (*number, e.want));
             if let Some((number, want)) = next {
@@ -71,6 +88,11 @@ impl Queue {
             }
             inside = self.changed.wait(inside).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// True if a file waits that is wanted as much, or more.
+    pub(super) fn has(&self, want: Want) -> bool {
+        self.lock().waiting.values().any(|entry| entry.want >= want)
     }
 
     /// Files that wait.
@@ -97,9 +119,20 @@ mod tests {
         queue.put(FileNumber(3), Want::Sampled, 1 << 20);
         queue.put(FileNumber(4), Want::Requested, 90 << 20);
         queue.put(FileNumber(1), Want::Sampled, 5 << 20);
-        let order: Vec<u32> = (0..4).filter_map(|_| queue.take()).map(|t| t.0.0).collect();
+        let order: Vec<u32> = (0..4).filter_map(|_| queue.take(Lane::All)).map(|t| t.0.0).collect();
         assert_eq!(order, [4, 3, 1, 2]);
+        queue.put(FileNumber(9), Want::Open, 0);
+        assert!(queue.has(Want::Open) && !queue.has(Want::Sampled));
         queue.close();
-        assert_eq!(queue.take(), None);
+        assert_eq!(queue.take(Lane::All), None);
+    }
+
+    #[test]
+    fn a_large_file_does_not_hold_up_small_ones() {
+        let queue = Queue::default();
+        queue.put(FileNumber(1), Want::Requested, LARGE_FILE + 1);
+        queue.put(FileNumber(2), Want::Sampled, LARGE_FILE);
+        assert_eq!(queue.take(Lane::Small), Some((FileNumber(2), Want::Sampled)));
+        assert_eq!(queue.take(Lane::All), Some((FileNumber(1), Want::Requested)));
     }
 }

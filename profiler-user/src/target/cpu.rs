@@ -17,9 +17,34 @@ pub fn cpu_clock_of(proc: &Proc, process: ProcessId) -> Option<u64> {
     proc.is_alive(process).then_some(clock)
 }
 
+/// ns of CPU time of the whole host since boot, and of how many CPUs: two readings can be compared if they are as many. It
+/// is the time in which they were not idle, from `/proc/stat`, whose idle times are exact (to 10 ms; the others are counted
+/// by ticks).
+pub fn host_clock(proc: &Proc) -> Option<(usize, u64)> {
+    let text = String::from_utf8(proc.host("stat").ok()?).ok()?;
+    let now = super::clock::mono_now().0;
+    let cpus = text.lines().filter(|line| line.starts_with("cpu")).count().checked_sub(1)?;
+    let first = text.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Vec<u64> = first.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    let [_user, _nice, _system, idle, waiting, _irq, _softirq, stolen, ..] = *ticks.as_slice() else { return None };
+    let not_ours = (idle + waiting + stolen).checked_mul(super::proc::tick_ns())?;
+    Some((cpus, (now * cpus as u64).saturating_sub(not_ours)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hosts_clock_runs_at_least_as_fast_as_a_burning_child() {
+        let proc = Proc::default();
+        let (cpus, start) = host_clock(&proc).expect("/proc/stat");
+        let child = Child::shell("while :; do :; done");
+        eventually("the child has used 300 ms", || cpu_clock(child.pid()).is_some_and(|ns| ns > 300_000_000));
+        let (still, end) = host_clock(&proc).expect("/proc/stat");
+        // Idle time is told in ticks of 10 ms.
+        assert!(still == cpus && end - start > 250_000_000, "{start} to {end} ns of {cpus} CPUs");
+    }
     use crate::target::proc::{start_ns, tick_ns};
     use crate::target::testing::{Child, eventually};
 

@@ -85,6 +85,12 @@ impl Default for Proc {
 }
 
 impl Proc {
+    /// A file of the host as a whole, e.g. `stat`.
+    pub(super) fn host(&self, name: &str) -> Result<Vec<u8>, ProcError> {
+        let path = self.root.join(name);
+        std::fs::read(&path).map_err(|source| ProcError::Read { path, source })
+    }
+
     /// Readers below `root`, usually `/proc`.
     pub fn new(root: impl Into<PathBuf>) -> Proc {
         Proc { root: root.into() }

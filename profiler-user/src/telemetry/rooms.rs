@@ -1,51 +1,85 @@
 //! What the rooms count, as metrics: one function a room, called once by the agent.
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Reading};
+use crate::record::Recorder;
 use crate::symbolize::Symbolizer;
 use crate::watch::Watch;
 use crate::worker::Worker;
 
 /// What is asked for.
 pub fn watch(metrics: &Metrics, watch: &Watch) {
-    let read = |field: fn(crate::watch::WatchCounts) -> u64| {
-        let watch = watch.clone();
-        Box::new(move || field(watch.counts()))
-    };
-    metrics.gauge("watch_requests", "Requests for samples that are open", read(|counts| counts.requests));
-    metrics.gauge("watched_processes", "Processes with a rate of their own", read(|counts| counts.processes));
-    metrics.counter("watch_refusals", "Rates that the kernel side refused", read(|counts| counts.refused));
+    let watch = watch.clone();
+    metrics.readings(Box::new(move || {
+        let counts = watch.counts();
+        vec![
+            Reading::gauge("watch_requests", "Requests for samples that are open", counts.requests),
+            Reading::gauge("watched_processes", "Processes with a rate of their own", counts.processes),
+            Reading::counter("watch_refusals", "Rates that the kernel side refused", counts.refused),
+        ]
+    }));
+}
+
+/// What is recorded, and what was not kept.
+pub fn recorder(metrics: &Metrics, recorder: &Recorder) {
+    let recorder = recorder.clone();
+    metrics.readings(Box::new(move || {
+        let stats = recorder.stats();
+        let gone = vec![
+            ("evicted", stats.evicted),
+            ("crowded", stats.crowded),
+            ("too late", stats.too_late),
+            ("queue full", stats.dropped),
+        ];
+        vec![
+            Reading::gauge("recorder_bytes", "Bytes in use by the log and the CPU clocks", stats.bytes),
+            Reading::gauge("recorder_budget_bytes", "Bytes that they may use", stats.budget),
+            Reading::gauge("recorder_process_table_bytes", "Bytes in use by the process table", stats.process_bytes),
+            Reading::gauge("recorder_log_seconds", "Seconds held in the log", stats.blocks),
+            Reading::gauge("recorder_held_samples", "Samples held in the log", stats.samples),
+            Reading::gauge("recorder_held_stacks", "Stacks held in the log", stats.stacks),
+            Reading::gauge("recorder_known_processes", "Processes known", stats.processes),
+            Reading::labeled(
+                "recorder_gone_samples",
+                "Samples that are not held any more, or never were",
+                "reason",
+                gone,
+            ),
+            Reading::counter("recorder_dropped_events", "Facts that found the queue full", stats.dropped_events),
+            Reading::counter(
+                "recorder_refused_processes",
+                "Processes that found the table full",
+                stats.refused_processes,
+            ),
+        ]
+    }));
 }
 
 /// The cache of names.
 pub fn symbolizer(metrics: &Metrics, symbolizer: &Symbolizer) {
-    let read = |field: fn(crate::symbolize::CacheStats) -> u64| {
-        let symbolizer = symbolizer.clone();
-        Box::new(move || field(symbolizer.stats()))
-    };
-    metrics.gauge("name_cache_addresses", "Addresses whose names are kept", read(|stats| stats.entries as u64));
-    metrics.gauge("name_cache_bytes", "Bytes of names that are kept", read(|stats| stats.bytes as u64));
-    let help = "Addresses whose names were dropped because the budget was full";
-    metrics.counter("name_cache_evicted_addresses", help, read(|stats| stats.evicted));
+    let symbolizer = symbolizer.clone();
+    metrics.readings(Box::new(move || {
+        let stats = symbolizer.stats();
+        let evicted = "Addresses whose names were dropped because the budget was full";
+        vec![
+            Reading::gauge("name_cache_addresses", "Addresses whose names are kept", stats.entries as u64),
+            Reading::gauge("name_cache_bytes", "Bytes of names that are kept", stats.bytes as u64),
+            Reading::counter("name_cache_evicted_addresses", evicted, stats.evicted),
+        ]
+    }));
 }
 
 /// The symbol workers.
 pub fn worker(metrics: &Metrics, worker: &Worker) {
-    let read = |field: fn(crate::worker::WorkerCounts) -> u64| {
-        let worker = worker.clone();
-        Box::new(move || field(worker.counts()))
-    };
-    metrics.counter("worker_requests", "Questions to symbol workers", read(|counts| counts.requests));
-    metrics.counter("worker_processes", "Symbol workers started", read(|counts| counts.spawned));
-    let deaths = worker.clone();
-    let deaths = move || {
-        let counts = deaths.counts();
-        vec![("died", counts.died), ("deadline", counts.timed_out), ("bad reply", counts.hostile)]
-    };
-    metrics.by_label("worker_deaths", "Symbol workers that ended over a question", "reason", Box::new(deaths));
-    let refusals = worker.clone();
-    let refusals = move || {
-        let counts = refusals.counts();
-        vec![("denied file", counts.denied), ("too many", counts.busy)]
-    };
-    metrics.by_label("worker_refusals", "Questions that were not asked", "reason", Box::new(refusals));
+    let worker = worker.clone();
+    metrics.readings(Box::new(move || {
+        let counts = worker.counts();
+        let deaths = vec![("died", counts.died), ("deadline", counts.timed_out), ("bad reply", counts.hostile)];
+        let refusals = vec![("denied file", counts.denied), ("too many", counts.busy)];
+        vec![
+            Reading::counter("worker_requests", "Questions to symbol workers", counts.requests),
+            Reading::counter("worker_processes", "Symbol workers started", counts.spawned),
+            Reading::labeled("worker_deaths", "Symbol workers that ended over a question", "reason", deaths),
+            Reading::labeled("worker_refusals", "Questions that were not asked", "reason", refusals),
+        ]
+    }));
 }

@@ -4,7 +4,7 @@ use super::api::{FileFacts, Symbolized, UnwindTable};
 use super::pool::{Pool, Turn, Urgency};
 use super::protocol::{Answer, Empty, MAX_OFFSETS, Offsets, Request, Verb};
 use super::spawn::Spawner;
-use super::{Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, table};
+use super::{LARGE_FILE, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, table};
 use crate::event::{FileNumber, FileOffset};
 use lru::LruCache;
 use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
@@ -91,7 +91,9 @@ impl Worker {
         let subject = Subject { domain, file, fd };
         let memory = table::memory_file().map_err(WorkerError::Prepare)?;
         let lent = memory.try_clone().map_err(WorkerError::Prepare)?;
-        self.shared.ask(subject, Urgency::Table, Verb::Rows(Empty {}), Some(lent.as_fd()), |answer| match answer {
+        let size = rustix::fs::fstat(fd).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
+        let urgency = if size > LARGE_FILE { Urgency::LargeTable } else { Urgency::SmallTable };
+        self.shared.ask(subject, urgency, Verb::Rows(Empty {}), Some(lent.as_fd()), |answer| match answer {
             Answer::Rows(rows) => table::read(rows, memory).map_err(WorkerError::Hostile),
             other => Err(unexpected(other)),
         })

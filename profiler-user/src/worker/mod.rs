@@ -29,6 +29,9 @@ pub struct TrustDomain {
     pub mount_namespace: u64,
 }
 
+/// Bytes above which a file is large: its unwind table takes a worker about a second for each 200 MB.
+pub const LARGE_FILE: u64 = 16 << 20;
+
 /// How workers are run.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {

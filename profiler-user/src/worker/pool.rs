@@ -1,4 +1,5 @@
-//! Whose turn it is: at most so many requests run, names before tables, and a process serves one trust domain only.
+//! Whose turn it is: at most so many requests run, names before tables, tables of small files before those of large ones,
+//! and a process serves one trust domain only.
 
 use super::process::Process;
 use super::{TrustDomain, WorkerError};
@@ -8,23 +9,30 @@ use std::time::{Duration, Instant};
 /// Requests that may wait; more are refused.
 const MAX_WAITING: usize = 256;
 
-/// How soon an answer is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How soon an answer is wanted, the most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Urgency {
     /// Somebody waits for names.
     Names,
-    /// Tables may come a little later.
-    Table,
+    /// A table that takes some milliseconds.
+    SmallTable,
+    /// A table that may take seconds.
+    LargeTable,
 }
+
+const URGENCIES: usize = 3;
 
 #[derive(Default)]
 struct State {
     /// Longest idle first.
     idle: Vec<(TrustDomain, Process)>,
-    running: usize,
-    running_tables: usize,
-    waiting: usize,
-    waiting_names: usize,
+    /// By urgency.
+    running: [usize; URGENCIES],
+    waiting: [usize; URGENCIES],
+}
+
+fn sum(counts: &[usize]) -> usize {
+    counts.iter().sum()
 }
 
 /// The processes that run no request, and the right to run one.
@@ -47,43 +55,42 @@ impl Pool {
         patience: Duration,
     ) -> Result<Turn<'_>, WorkerError> {
         let until = Instant::now() + patience;
-        let names = usize::from(urgency == Urgency::Names);
+        let at = urgency as usize;
         let mut state = self.lock();
-        if state.waiting >= MAX_WAITING {
+        if sum(&state.waiting) >= MAX_WAITING {
             return Err(WorkerError::Busy);
         }
-        state.waiting += 1;
-        state.waiting_names += names;
+        state.waiting[at] += 1;
         while !self.may_run(&state, urgency) && Instant::now() < until {
             let left = until.saturating_duration_since(Instant::now());
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.waiting -= 1;
-        state.waiting_names -= names;
+        state.waiting[at] -= 1;
         if !self.may_run(&state, urgency) {
             return Err(WorkerError::Busy);
         }
-        state.running += 1;
-        state.running_tables += 1 - names;
+        state.running[at] += 1;
         let (process, dismissed) = self.pick(&mut state, domain);
         drop(state);
+        // Somebody less urgent may have waited for this one only.
+        self.changed.notify_all();
         // Killing takes a moment: not under the lock.
         drop(dismissed);
         Ok(Turn { pool: self, urgency, domain, process })
     }
 
-    /// Tables never take the last process while there are several, and never overtake names.
+    /// Nothing overtakes what is more urgent, and large tables never take the last process while there are several.
     fn may_run(&self, state: &State, urgency: Urgency) -> bool {
-        let free = state.running < self.workers;
-        let tables = self.workers.saturating_sub(1).max(1);
-        free && (urgency == Urgency::Names || (state.waiting_names == 0 && state.running_tables < tables))
+        let at = urgency as usize;
+        let free = sum(&state.running) < self.workers && sum(&state.waiting[..at]) == 0;
+        free && (urgency != Urgency::LargeTable || state.running[at] < self.workers.saturating_sub(1).max(1))
     }
 
     fn pick(&self, state: &mut State, domain: TrustDomain) -> (Option<Process>, Option<(TrustDomain, Process)>) {
         if let Some(at) = state.idle.iter().position(|(d, _)| *d == domain) {
             return (Some(state.idle.remove(at).1), None);
         }
-        let full = state.running + state.idle.len() > self.workers;
+        let full = sum(&state.running) + state.idle.len() > self.workers;
         (None, if full { Some(state.idle.remove(0)) } else { None })
     }
 
@@ -105,8 +112,7 @@ pub(super) struct Turn<'p> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
-        state.running -= 1;
-        state.running_tables -= usize::from(self.urgency == Urgency::Table);
+        state.running[self.urgency as usize] -= 1;
         if let Some(process) = self.process.take() {
             state.idle.push((self.domain, process));
         }
