@@ -145,9 +145,21 @@ impl Profile {
         Profile { message: self.message.clone(), samples }
     }
 
-    /// Share of samples for which `complete` holds, with what the agent says it lost in the denominator.
+    /// Share of samples for which `complete` holds, with what the agent says it lost in the denominator: all but the ticks
+    /// that never came because this host's timer was late, which is not the agent's doing; but few they must be.
     pub fn complete_share(&self, complete: impl Fn(&Sample) -> bool) -> f64 {
-        self.count_of(complete) as f64 / (self.count() + self.lost()).max(1) as f64
+        let (all, late) = (self.count() + self.lost(), self.late());
+        assert!(late as f64 <= 0.1 * all as f64, "this host is too busy to judge by: {}", self.summary());
+        self.count_of(complete) as f64 / (all - late).max(1) as f64
+    }
+
+    /// Lost samples whose reason is that the timer was late, by the same comment.
+    pub fn late(&self) -> i64 {
+        let said = |comment: &str| {
+            let (_, count) = comment.split_once("timer late ")?;
+            count.split([',', ')']).next()?.parse().ok()
+        };
+        self.comments().into_iter().filter(|comment| comment.contains(" were lost (")).find_map(said).unwrap_or(0)
     }
 
     /// Samples that were lost, by the comment that has to say so: `N were lost (...)` or `none was lost`.
