@@ -22,6 +22,8 @@ mod oracles;
 mod pgo;
 // A server under load.
 mod redis;
+// Processes that live some milliseconds.
+mod short;
 // Start and end of the agent: errors, exit codes, what is left behind.
 mod startup;
 // Shares, CPU time and complete stacks against the program's own clock, perf and gdb.
