@@ -173,7 +173,14 @@ impl Profile {
         self.lost() as f64 * self.message.period as f64 / 1e9
     }
 
-    /// Stacks that the agent says are not complete, by its comment `Complete stacks: N of M`.
+    /// Stacks of which the agent says that they are not complete, or not surely: its comments `Complete stacks: N of M` and `N of
+    /// the complete stacks end at a return address of zero`.
+    pub fn doubtful(&self) -> i64 {
+        let at_zero = |comment: &str| comment.split_once(" of the complete stacks end at")?.0.parse::<i64>().ok();
+        self.incomplete() + self.comments().into_iter().find_map(at_zero).unwrap_or(0)
+    }
+
+    /// Stacks of which the agent says that they are not complete, by its comment `Complete stacks: N of M`.
     pub fn incomplete(&self) -> i64 {
         let numbers = self.comments().into_iter().find_map(|comment| {
             let (complete, rest) = comment.strip_prefix("Complete stacks: ")?.split_once(" of ")?;

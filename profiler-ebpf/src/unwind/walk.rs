@@ -64,7 +64,7 @@ pub fn root(cursor: &Cursor) -> Outcome {
 /// installs an exception handler's.
 #[inline(always)]
 pub fn zero_return(cursor: &Cursor) -> Outcome {
-    if cursor.bp == 0 { root(cursor) } else { Reason::ZeroReturnAddress as u32 }
+    if cursor.bp == 0 { root(cursor) } else { Reason::CompleteAtZero as u32 }
 }
 
 /// CFA, where RBP is saved relative to it (0 = unchanged), and a return address that is not on the stack (0 = it is).

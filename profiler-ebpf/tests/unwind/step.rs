@@ -102,8 +102,8 @@ fn a_zero_return_address_is_the_root_only_without_a_frame_pointer() {
     let check = |cursor, reason| assert_eq!(Reason::from_code(zero_return(&cursor)), Some(reason), "{cursor:?}");
     check(Cursor { bp: 0, ..zero }, Reason::Complete);
     check(Cursor { bp: 0, by_frame_pointer: 1, ..zero }, Reason::CompleteByFramePointer);
-    check(zero, Reason::ZeroReturnAddress);
-    check(Cursor { bp: LOST_FRAME_POINTER, ..zero }, Reason::ZeroReturnAddress);
+    check(zero, Reason::CompleteAtZero);
+    check(Cursor { bp: LOST_FRAME_POINTER, ..zero }, Reason::CompleteAtZero);
 }
 
 #[test]

@@ -49,6 +49,7 @@ impl Account<'_> {
 pub(super) fn sentences(account: &Account<'_>) -> Vec<String> {
     let mut list = vec![source(account), window(account), amount(account)];
     list.extend(completeness(account));
+    list.extend(ends(account));
     list.extend(rates(account));
     list.extend(turns(account));
     list
@@ -120,6 +121,23 @@ fn completeness(account: &Account<'_>) -> Option<String> {
     let rest = by_reason(statuses().filter(|(status, _)| !status.is_complete()), Some(got));
     let rest = if rest.is_empty() { String::new() } else { format!("; not complete: {rest}") };
     Some(format!("Complete stacks: {complete} of {got} ({share}){rest}."))
+}
+
+/// How sure the ends of complete stacks are, where no unwind table marks them.
+fn ends(account: &Account<'_>) -> Vec<String> {
+    let count = |wanted: Reason| {
+        account.window.rows.iter().filter(|row| row.status == wanted).map(|row| row.count).sum::<u64>()
+    };
+    let sentence = |reason, how: &str| match count(reason) {
+        0 => None,
+        count => Some(format!("{count} of the complete stacks {how}.")),
+    };
+    let by_frame_pointer = "were walked by frame pointers for a part, through code without an unwind table";
+    let at_zero = "end at a return address of zero, as those of fibers do, where no unwind table says that they end";
+    [sentence(Reason::CompleteByFramePointer, by_frame_pointer), sentence(Reason::CompleteAtZero, at_zero)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn rates(account: &Account<'_>) -> Option<String> {

@@ -14,6 +14,7 @@ pub mod demangle;
 pub mod dwarf;
 pub mod eh_frame;
 pub mod elf;
+mod headerless;
 pub mod names;
 pub mod source;
 pub mod symbols;
