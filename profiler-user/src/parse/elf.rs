@@ -103,7 +103,7 @@ impl Elf {
 
     /// Has a Go function table, so it holds Go code.
     pub fn is_go(&self) -> bool {
-        self.sections.iter().any(|s| s.name == ".gopclntab" || s.name == ".data.rel.ro.gopclntab")
+        super::pclntab::section(self).is_some()
     }
 
     /// Executable segments, by offset.
