@@ -8,9 +8,11 @@ use profiler_ebpf::unwind::rule::{
 };
 use profiler_user::event::FileNumber;
 use profiler_user::worker::api::UnwindTable;
-use profiler_user::worker::{TrustDomain, Worker, WorkerConfig};
+use profiler_user::worker::{TrustDomain, Worker, WorkerConfig, WorkerError};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Write;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,6 +68,14 @@ fn hex(word: &str) -> u64 {
     u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap()
 }
 
+const DOMAIN: TrustDomain = TrustDomain { owner: 0, mount_namespace: 1 };
+
+fn worker() -> Worker {
+    let executable = PathBuf::from(env!("CARGO_BIN_EXE_pprofd"));
+    let config = WorkerConfig { executable, workers: 1, memory: 2 << 30, deadline: Duration::from_mins(1) };
+    Worker::start(config).unwrap()
+}
+
 struct Program {
     folder: tempfile::TempDir,
 }
@@ -88,11 +98,8 @@ impl Program {
     }
 
     fn table(&self) -> UnwindTable {
-        let executable = PathBuf::from(env!("CARGO_BIN_EXE_pprofd"));
-        let config = WorkerConfig { executable, workers: 1, memory: 2 << 30, deadline: Duration::from_mins(1) };
-        let domain = TrustDomain { owner: 0, mount_namespace: 1 };
         let file = File::open(self.path()).unwrap();
-        let table = Worker::start(config).unwrap().unwind_table(domain, FileNumber(1), file.as_fd()).unwrap();
+        let table = worker().unwind_table(DOMAIN, FileNumber(1), file.as_fd()).unwrap();
         assert!(table.any_stack && table.has_unwind_info);
         table
     }
@@ -105,12 +112,13 @@ impl Program {
         hex(words[1]).wrapping_sub(hex(words[2]))
     }
 
-    fn debug_frame(&self) -> Vec<u8> {
+    /// Where a section lies in the file.
+    fn section(&self, name: &str) -> Range<usize> {
         let sections = run(Command::new("readelf").args(["-SW"]).arg(self.path()));
-        let line = sections.lines().find(|l| l.contains(" .debug_frame ")).unwrap();
+        let line = sections.lines().find(|l| l.contains(&format!(" {name} "))).unwrap();
         let words: Vec<&str> = line.split(']').nth(1).unwrap().split_whitespace().collect();
         let (offset, size) = (usize::try_from(hex(words[3])).unwrap(), usize::try_from(hex(words[4])).unwrap());
-        fs::read(self.path()).unwrap()[offset..][..size].to_vec()
+        offset..offset + size
     }
 
     /// Names of functions by address.
@@ -157,7 +165,7 @@ fn rows_by_gimli(bytes: &[u8]) -> Vec<(u64, u64, i64)> {
 fn check_depths(program: &Program) {
     let (table, names, to_offset) = (program.table(), program.names(), program.to_offset());
     let (mut exact, mut followed) = (0u64, 0u64);
-    for (start, end, expected) in rows_by_gimli(&program.debug_frame()) {
+    for (start, end, expected) in rows_by_gimli(&fs::read(program.path()).unwrap()[program.section(".debug_frame")]) {
         let name = names.range(..=start).next_back().unwrap().1;
         for address in start..end {
             let (code, rule) = rule_at(&table, address.wrapping_add(to_offset));
@@ -244,4 +252,29 @@ fn a_stripped_go_program_has_the_same_rows() {
     }
     let stripped = Program::build(CGO, &["-buildmode=pie", "-ldflags=-linkmode=external -s -w"]);
     assert!(stripped.table().rows.len() > 5_000);
+}
+
+#[test]
+fn a_damaged_function_table_costs_rows_only() {
+    let (worker, program) = (worker(), Program::build(SOURCE, &["-ldflags=-s -w"]));
+    let (good, table) = (fs::read(program.path()).unwrap(), program.section(".gopclntab"));
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |limit: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).unwrap() % limit
+    };
+    for round in 0..100 {
+        let mut bytes = good.clone();
+        for _ in 0..=below(1000) {
+            // Some of the damage goes to the header.
+            let at = if below(200) == 0 { 8 + below(64) } else { below(table.len()) };
+            bytes[table.start + at] = u8::try_from(below(256)).unwrap();
+        }
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        if let Err(error) = worker.unwind_table(DOMAIN, FileNumber(1000 + round), file.as_fd()) {
+            assert!(matches!(error, WorkerError::Refused(_)), "round {round}: {error}");
+        }
+    }
+    assert_eq!((worker.counts().died, worker.counts().spawned), (0, 1));
 }

@@ -101,9 +101,9 @@ impl Elf {
         self.sections.iter().find(|s| s.name == name && s.kind != SHT_NOBITS)
     }
 
-    /// Has a Go function table, so it holds Go code.
+    /// Holds Go code.
     pub fn is_go(&self) -> bool {
-        super::pclntab::section(self).is_some()
+        super::pclntab::is_go(self)
     }
 
     /// Executable segments, by offset.

@@ -16,13 +16,20 @@ const MAGIC_1_16: u32 = 0xffff_fffa;
 const MAGIC_1_18: u32 = 0xffff_fff0;
 const MAGIC_1_20: u32 = 0xffff_fff1;
 
+const NO_TABLE: ParseError = ParseError::Damaged("no function table of a known Go version");
+
 /// Flags of a function (`internal/abi.FuncFlag`); versions before 1.17 have none.
 const FLAG_WRITES_SP: u8 = 2;
 const FLAG_ASSEMBLY: u8 = 4;
 
 /// The section that holds the table. Position-independent programs before Go 1.26 have it among the relocated data.
-pub(super) fn section(elf: &Elf) -> Option<&Section> {
+fn section(elf: &Elf) -> Option<&Section> {
     elf.section(".gopclntab").or_else(|| elf.section(".data.rel.ro.gopclntab"))
+}
+
+/// Holds Go code.
+pub(super) fn is_go(elf: &Elf) -> bool {
+    section(elf).is_some() || elf.section(".go.buildinfo").is_some()
 }
 
 /// Where a version keeps what.
@@ -74,13 +81,22 @@ pub(super) struct Stretch {
 }
 
 impl Pclntab {
-    /// Reads the table of a file.
-    pub(super) fn read(elf: &Elf, section: &Section) -> Result<Self, ParseError> {
-        Self::new(elf.data(section)?)
+    /// Reads the table of a file that [`is_go`].
+    pub(super) fn read(elf: &Elf) -> Result<Self, ParseError> {
+        if let Some(section) = section(elf) {
+            return Self::new(elf.data(section)?);
+        }
+        // Where C's linker made a position-independent program, it merged the table with other data.
+        let section = elf.section(".data.rel.ro").ok_or(NO_TABLE)?;
+        let mut bytes = elf.data(section)?;
+        let mut starts = (0..bytes.len()).step_by(8);
+        let start = starts.find(|at| bytes.get(*at..).and_then(layout).is_some()).ok_or(NO_TABLE)?;
+        bytes.drain(..start);
+        Self::new(bytes)
     }
 
     fn new(bytes: Vec<u8>) -> Result<Self, ParseError> {
-        let layout = layout(&bytes).ok_or(ParseError::Damaged("no function table of a known Go version"))?;
+        let layout = layout(&bytes).ok_or(NO_TABLE)?;
         Ok(Pclntab { bytes, layout })
     }
 

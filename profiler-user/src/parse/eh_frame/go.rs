@@ -13,7 +13,7 @@ use super::rules::Rules;
 use super::spans::{Cover, Span, Spans};
 use crate::parse::ParseError;
 use crate::parse::elf::Elf;
-use crate::parse::pclntab::{Function, Pclntab, Stretch, section};
+use crate::parse::pclntab::{Function, Pclntab, Stretch};
 use crate::worker::api::Segment;
 use profiler_ebpf::unwind::rule::{
     CODE_FRAME_POINTER_ANY_STACK, CODE_SIGNAL, CODE_STOP, KIND_REGISTER, RBP_AT_CFA, REGISTER_SP, Rule,
@@ -25,6 +25,8 @@ const ROOTS: [&[u8]; 3] = [b"runtime.goexit", b"runtime.mstart", b"runtime.rt0_g
 const SWITCH: &[u8] = b"runtime.mcall";
 /// Where signal handlers return to.
 const SIGNAL_RETURNS: [&[u8]; 2] = [b"runtime.sigreturn__sigaction", b"runtime.sigreturn"];
+/// Their callers, compiled before Go 1.26, save RBP below the stack for them, set it to there, and restore it afterwards.
+const DUFF: [&[u8]; 2] = [b"runtime.duffzero", b"runtime.duffcopy"];
 /// Functions that set RSP to another stack, for tables of versions without flags.
 const WRITE_SP: [&[u8]; 3] = [b"runtime.gogo", b"runtime.morestack", b"runtime.clone"];
 
@@ -55,8 +57,10 @@ pub(super) struct Go {
 impl Go {
     /// The Go code of a file; `None` if it has none, or none that can be understood (which is counted).
     pub(super) fn read(elf: &Elf, segments: &[Segment], rules: &mut Rules) -> Option<Go> {
-        let found =
-            Pclntab::read(elf, section(elf)?).map(|table| text(elf, segments, &table).map(|text| Go { table, text }));
+        if !elf.is_go() {
+            return None;
+        }
+        let found = Pclntab::read(elf).map(|table| text(elf, segments, &table).map(|text| Go { table, text }));
         let found = found.ok().flatten();
         if found.is_none() {
             rules.unsupported("Go function table");
@@ -89,15 +93,18 @@ impl Go {
     ) -> Result<(), ParseError> {
         let Some(function) = self.table.function(number as usize) else { return Ok(()) };
         let name = plain(function.name);
-        if ROOTS.contains(&name) {
-            return at(span.start, CODE_STOP);
-        }
         if SIGNAL_RETURNS.contains(&name) {
             // It is returned to, not called: the lookup address (return address - 1) lies one byte before it.
             return at(span.start.saturating_sub(1), CODE_SIGNAL);
         }
+        if DUFF.contains(&name) {
+            return at(span.start, by_depth(0, true, rules));
+        }
         let first = self.stretches(&function).find(|s| s.depth != 0);
         let frame = first.and_then(|first| Frame::find(first, code));
+        if ROOTS.contains(&name) || (name == SWITCH && frame.is_none()) {
+            return at(span.start, CODE_STOP);
+        }
         let keeps = Keeps::of(&function, frame, || code.leaves(span));
         let mut reached = span.start;
         let mut stretches = self.stretches(&function).take_while(|s| s.start < span.end).peekable();
@@ -330,4 +337,94 @@ fn probes(table: &Pclntab) -> Vec<Stretch> {
     let functions = (0..table.len()).filter_map(|index| table.function(index));
     let compiled = functions.filter(|f| !f.assembly);
     compiled.filter_map(|f| table.depths(&f).find(|d| d.depth != 0)).take(PROBES).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use profiler_ebpf::unwind::rule::CODE_FRAME_POINTER_ANY_STACK as FOLLOW;
+
+    fn padded(bytes: &[u8]) -> [u8; SETTING + 1] {
+        let mut padded = [0xcc; SETTING + 1];
+        padded[..bytes.len()].copy_from_slice(bytes);
+        padded
+    }
+
+    #[test]
+    fn a_frame_pointer_is_set_in_these_forms() {
+        let push = padded(&[0x55, 0x48, 0x89, 0xe5]);
+        assert_eq!(setting(&push, 8), Some((3, false)));
+        // Not at the top of the frame.
+        assert_eq!(setting(&push, 16), None);
+        let zero = padded(&[0x08, 0x48, 0x89, 0x2c, 0x24, 0x48, 0x8d, 0x2c, 0x24]);
+        assert_eq!(setting(&zero, 8), Some((8, true)));
+        let short = padded(&[0x18, 0x48, 0x89, 0x6c, 0x24, 0x10, 0x48, 0x8d, 0x6c, 0x24, 0x10]);
+        assert_eq!(setting(&short, 0x18), Some((10, true)));
+        assert_eq!(setting(&short, 0x20), None);
+        let long = [0, 0x48, 0x89, 0xac, 0x24, 0xb0, 1, 0, 0, 0x48, 0x8d, 0xac, 0x24, 0xb0, 1, 0, 0];
+        assert_eq!(setting(&long, 0x1b8), Some((16, true)));
+        assert_eq!(setting(&long, 8), None);
+        for depth in [i32::MIN, -8, 0, i32::MAX] {
+            assert_eq!(setting(&padded(&[0x41, 0x54]), depth), None);
+        }
+    }
+
+    #[test]
+    fn setting_rsp_is_seen() {
+        // mov rsp, [rbx]; mov rsp, [r12 + 0x38]; mov rsp, rsi; mov rsp, r12
+        for code in [[0x48, 0x8b, 0x23], [0x49, 0x8b, 0x64], [0x48, 0x89, 0xf4], [0x4c, 0x89, 0xe4]] {
+            assert!(sets_sp(&code), "{code:x?}");
+        }
+        // mov rax, [rsp]; mov r12, [rbx]; mov [rsp + 8], rax; mov rbp, rsp
+        for code in [[0x48, 0x8b, 0x04], [0x4c, 0x8b, 0x23], [0x48, 0x89, 0x44], [0x48, 0x89, 0xe5]] {
+            assert!(!sets_sp(&code), "{code:x?}");
+        }
+    }
+
+    /// Rows of stretches (length, depth) from 100 on.
+    fn rows(keeps: Keeps, stretches: &[(u64, i32)]) -> Vec<(u64, u16)> {
+        let (mut rows, mut rules, mut start) = (Vec::new(), Rules::new(), 100);
+        for (i, (length, depth)) in stretches.iter().enumerate() {
+            let ends = stretches.get(i + 1).is_some_and(|next| next.1 == 0);
+            let stretch = Stretch { start, end: start + length, depth: *depth };
+            let mut at = |address, code| {
+                rows.push((address, code));
+                Ok(())
+            };
+            keeps.rows(stretch, ends, &mut rules, &mut at).unwrap();
+            start += length;
+        }
+        rows.dedup_by_key(|row| row.1);
+        rows
+    }
+
+    const SAVED: u16 = 2 << 9;
+
+    #[test]
+    fn rows_of_each_kind_of_function() {
+        // push rbp; mov rbp, rsp; sub rsp, 32; ...; add rsp, 32; pop rbp; ret; ...
+        let stretches = [(1, 0), (7, 8), (50, 40), (1, 8), (1, 0), (20, 40)];
+        let frame = Frame { set: 104, restores_first: false };
+        let common = [(100, 1), (101, 2), (104, FOLLOW), (159, 1), (160, FOLLOW)];
+        assert_eq!(rows(Keeps::Pointer(frame), &stretches), common);
+        let saved =
+            [(100, 1), (101, 2), (104, SAVED | 2), (108, SAVED | 6), (158, SAVED | 2), (159, 1), (160, SAVED | 6)];
+        assert_eq!(rows(Keeps::Saved(frame), &stretches), saved);
+        let switch = [(100, 1), (101, 2), (104, FOLLOW), (108, CODE_STOP), (158, FOLLOW), (159, 1), (160, CODE_STOP)];
+        assert_eq!(rows(Keeps::Switch(frame), &stretches), switch);
+        assert_eq!(rows(Keeps::Depth, &stretches), [(100, 1), (101, 2), (108, 6), (158, 2), (159, 1), (160, 6)]);
+        assert_eq!(rows(Keeps::Leaves(120), &stretches), [(100, 1), (101, 2), (108, 6), (120, FOLLOW)]);
+        // sub rsp, 40; mov [rsp + 32], rbp; lea rbp, [rsp + 32]; ...; mov rbp, [rsp + 32]; add rsp, 40; ret
+        let older = Frame { set: 114, restores_first: true };
+        let expected = [(100, 1), (104, 6), (114, FOLLOW), (157, SAVED | 6), (164, 1)];
+        assert_eq!(rows(Keeps::Pointer(older), &[(4, 0), (60, 40), (1, 0)]), expected);
+    }
+
+    #[test]
+    fn depths_that_no_stack_has_follow_the_frame_pointer() {
+        for depth in [-8, i32::MIN, i32::MAX] {
+            assert_eq!(by_depth(depth, false, &mut Rules::new()), FOLLOW);
+        }
+    }
 }
