@@ -102,3 +102,19 @@ fn work_on_the_stacks_of_the_runtime_is_complete() {
     assert!(profile.complete_share(is_rooted) >= 0.99, "{}", profile.only(|sample| !is_rooted(sample)).summary());
     assert!(profile.incomplete() * 100 <= profile.count(), "{}", profile.summary());
 }
+
+#[test]
+fn through_a_signal_handler_to_what_it_interrupted() {
+    let target = Target::start(&programs::go("signals.go", &[]), &[]);
+    let agent = Agent::start(&[]);
+    let profile = agent.cpu(target.pid(), 8, 997);
+    let handled = profile.only(|sample| sample.stack.iter().any(|name| name.starts_with("runtime.sigtramp")));
+    assert!(handled.count() > 200, "{} in the handler\n{}", handled.count(), profile.summary());
+    let rooted = handled.share(is_rooted);
+    assert!(rooted >= 0.99, "{:.1} % of the handler reach a root\n{}", rooted * 100.0, handled.summary());
+    let main = handled.only(|sample| sample.has("main.storm"));
+    let chain = ["syscall.RawSyscall", "syscall.Kill", "main.storm", "main.main", "runtime.main"];
+    let whole = main.share(|sample| sample.has_chain(&chain));
+    assert!(main.count() > 100 && whole >= 0.97, "{:.1} % of {}\n{}", whole * 100.0, main.count(), main.summary());
+    assert!(profile.incomplete() * 100 <= profile.count(), "{}", profile.summary());
+}
