@@ -6,7 +6,7 @@
 //! | depth 0: entry, leaf without a frame, behind the epilogue | return address at RSP |
 //! | until the frame pointer is set | by depth, RBP is still the caller's |
 //! | compiled code from there on | frame pointer, any stack: it costs the fewest rows |
-//! | assembly from there on | by depth, RBP saved: it may use RBP for something else |
+//! | assembly from there on | by depth, RBP saved: some use RBP for data (SHA-1, SHA-3, MD5, P-256) |
 //! | code that sets RSP to anything (`systemstack`, `asmcgocall`) | frame pointer, any stack: depth says nothing there |
 
 use super::rules::Rules;
@@ -16,7 +16,7 @@ use crate::parse::elf::Elf;
 use crate::parse::pclntab::{Function, Pclntab, Stretch};
 use crate::worker::api::Segment;
 use profiler_ebpf::unwind::rule::{
-    CODE_FRAME_POINTER_ANY_STACK, CODE_SIGNAL, CODE_STOP, KIND_REGISTER, RBP_AT_CFA, REGISTER_SP, Rule,
+    CODE_FRAME_POINTER_ANY_STACK, CODE_SIGNAL, CODE_STOP, KIND_REGISTER, RA_IN_REGISTER, RBP_AT_CFA, REGISTER_SP, Rule,
 };
 
 /// Functions at which a stack begins.
@@ -105,7 +105,10 @@ impl Go {
         if ROOTS.contains(&name) || (name == SWITCH && frame.is_none()) {
             return at(span.start, CODE_STOP);
         }
-        let keeps = Keeps::of(&function, frame, || code.leaves(span));
+        let keeps = match first.and_then(|first| popped(first, code)) {
+            Some(register) => Keeps::Popped(register),
+            None => Keeps::of(&function, frame, || code.leaves(span)),
+        };
         let mut reached = span.start;
         let mut stretches = self.stretches(&function).take_while(|s| s.start < span.end).peekable();
         while let Some(stretch) = stretches.next() {
@@ -174,6 +177,19 @@ fn setting(bytes: &[u8; SETTING + 1], depth: i32) -> Option<(u64, bool)> {
     }
 }
 
+/// The register that the return address was popped to: `vfork`, whose child runs on the same stack. `first`: where the depth is no
+/// longer 0.
+fn popped(first: Stretch, code: &mut Code<'_>) -> Option<u8> {
+    if first.depth != -8 {
+        return None;
+    }
+    match *code.bytes(first.start.checked_sub(2)?, 2)? {
+        // pop r8 to pop r15, whose numbers in DWARF are the same.
+        [0x41, pop @ 0x58..=0x5f] => Some(8 + (pop & 7)),
+        _ => None,
+    }
+}
+
 /// What a function keeps where.
 #[derive(Clone, Copy, Debug)]
 enum Keeps {
@@ -181,6 +197,8 @@ enum Keeps {
     Leaves(u64),
     /// No frame pointer of its own.
     Depth,
+    /// As `Depth`, and where it is less than none the return address is in a register.
+    Popped(u8),
     /// A frame whose pointer is followed.
     Pointer(Frame),
     /// A frame with the caller's frame pointer at its top.
@@ -218,7 +236,11 @@ impl Keeps {
                 }
                 return if from < end { at(start.max(from), CODE_FRAME_POINTER_ANY_STACK) } else { Ok(()) };
             }
-            Keeps::Depth => return at(start, by_depth(depth, false, rules)),
+            Keeps::Popped(ra_register) if depth == -8 => {
+                let rule = Rule { kind: KIND_REGISTER, cfa_register: REGISTER_SP, ..Rule::default() };
+                return at(start, rules.code_of(Rule { ra_kind: RA_IN_REGISTER, ra_register, ..rule }));
+            }
+            Keeps::Depth | Keeps::Popped(_) => return at(start, by_depth(depth, false, rules)),
             _ if depth <= 0 => return at(start, by_depth(depth, false, rules)),
             Keeps::Saved(frame) => (frame, by_depth(depth, true, rules)),
             Keeps::Switch(frame) if depth > 8 => (frame, CODE_STOP),
@@ -415,6 +437,9 @@ mod tests {
         assert_eq!(rows(Keeps::Switch(frame), &stretches), switch);
         assert_eq!(rows(Keeps::Depth, &stretches), [(100, 1), (101, 2), (108, 6), (158, 2), (159, 1), (160, 6)]);
         assert_eq!(rows(Keeps::Leaves(120), &stretches), [(100, 1), (101, 2), (108, 6), (120, FOLLOW)]);
+        // The first slot behind the fixed ones.
+        let vfork = [(100, 1), (110, 0x8006), (112, 1)];
+        assert_eq!(rows(Keeps::Popped(12), &[(10, 0), (2, -8), (9, 0)]), vfork);
         // sub rsp, 40; mov [rsp + 32], rbp; lea rbp, [rsp + 32]; ...; mov rbp, [rsp + 32]; add rsp, 40; ret
         let older = Frame { set: 114, restores_first: true };
         let expected = [(100, 1), (104, 6), (114, FOLLOW), (157, SAVED | 6), (164, 1)];
