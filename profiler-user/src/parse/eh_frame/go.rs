@@ -288,7 +288,8 @@ impl<'e> Code<'e> {
 
     /// Where a function sets RSP for the first time, as far as bytes can tell; its start if they do not.
     fn leaves(&mut self, function: Span) -> u64 {
-        let bytes = self.bytes(function.start, MAX_SWITCH.min(function.end - function.start)).unwrap_or_default();
+        let bytes =
+            self.bytes(function.start, MAX_SWITCH.min(function.end.saturating_sub(function.start))).unwrap_or_default();
         let found = bytes.windows(3).position(sets_sp).unwrap_or(0);
         function.start.saturating_add(found as u64)
     }
