@@ -194,6 +194,13 @@ impl Profile {
         self.message.mapping.first().map_or("", |mapping| self.text(mapping.filename))
     }
 
+    /// Offset in its file of a location in the main binary.
+    pub fn file_offset(&self, location: u64) -> Option<u64> {
+        let location = self.message.location.get(usize::try_from(location).ok()?.checked_sub(1)?)?;
+        let mapping = self.message.mapping.first().filter(|mapping| mapping.id == location.mapping_id)?;
+        Some(location.address - mapping.start + mapping.offset)
+    }
+
     /// The file names of mappings.
     pub fn files(&self) -> Vec<&str> {
         self.message.mapping.iter().map(|mapping| self.text(mapping.filename)).collect()

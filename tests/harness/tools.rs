@@ -39,6 +39,22 @@ pub fn output(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// File offsets of the function whose mangled or demangled name has `part` in it, by binutils.
+pub fn offsets_of(program: &Path, part: &str) -> std::ops::Range<u64> {
+    let program = program.display().to_string();
+    let hex = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap();
+    let headers = output("readelf", &["-lW", &program]);
+    let text = headers.lines().find(|line| line.trim_start().starts_with("LOAD") && line.contains("R E")).unwrap();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let to_offset = hex(words[2]) - hex(words[1]);
+    let symbols = output("nm", &["-SC", &program]);
+    let wanted = |line: &&str| line.contains(part) || line.ends_with(part.trim_end_matches("::"));
+    let line = symbols.lines().find(wanted).unwrap_or_else(|| panic!("nm shows no {part}"));
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let start = hex(words[0]) - to_offset;
+    start..start + hex(words[1])
+}
+
 /// A `perf record` of one process, under way.
 #[derive(Debug)]
 pub struct Perf {

@@ -106,9 +106,9 @@ impl Elf {
         self.sections.iter().find(|s| s.name == name && s.kind != SHT_NOBITS)
     }
 
-    /// Has a Go function table, so it holds Go code.
+    /// Holds Go code.
     pub fn is_go(&self) -> bool {
-        self.sections.iter().any(|s| s.name == ".gopclntab" || s.name == ".data.rel.ro.gopclntab")
+        super::pclntab::is_go(self)
     }
 
     /// Executable segments, by offset.

@@ -6,6 +6,7 @@
 //! | [`source`] | positioned, capped reads |
 //! | [`elf`] | headers, sections, build ID, symbol table |
 //! | [`eh_frame`] | unwind rows by file offset |
+//! | `pclntab` | Go's functions and how deep their stacks are |
 //! | [`dwarf`] | functions, lines, inlined calls |
 //! | [`demangle`] | names for people |
 //! | [`names`] | all of the above, for one address |
@@ -16,6 +17,7 @@ pub mod eh_frame;
 pub mod elf;
 mod headerless;
 pub mod names;
+mod pclntab;
 pub mod source;
 pub mod symbols;
 
