@@ -51,7 +51,7 @@ reasons! {
     Compat32 = 14, "32-bit task", "A 32-bit task: its stack is not walked.";
     TableDamaged = 16, "table damaged", "A row of the unwind table points outside of it.";
     NoTailCall = 17, "no tail call", "The program that goes on with deep stacks could not be called, so the stack stops there.";
-    ZeroReturnAddress = 18, "zero return address", "The walk came to a return address of zero with a frame pointer in use: no unwind table says that the stack ends there.";
+    CompleteAtZero = 18, "complete at zero", "The stack was walked to a return address of zero: a fiber or coroutine ends so; no unwind table says that it does.";
     JitCodeWithoutFramePointer = 19, "jit code without frame pointer", "The stack ends in code that the process made itself, whose compiler uses the frame pointer's register for something else.";
     // 32..: records and ticks that are lost.
     RingFull = 32, "ring full", "The ring buffer had no room for the record.";
@@ -74,6 +74,7 @@ reasons! {
 impl Reason {
     /// True if a sample with this status is a complete stack: nothing of it is missing.
     pub const fn is_complete(self) -> bool {
-        matches!(self, Reason::Complete | Reason::CompleteByFramePointer | Reason::NoUserStack)
+        use Reason::{Complete, CompleteAtZero, CompleteByFramePointer, NoUserStack};
+        matches!(self, Complete | CompleteByFramePointer | CompleteAtZero | NoUserStack)
     }
 }

@@ -25,6 +25,7 @@ use pumps::{Orders, Pumps, RingClocks};
 use sources::Sources;
 use std::net::TcpListener;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,19 @@ pub fn run(config: Config) -> Result<(), StartupError> {
 /// Runs a symbol worker.
 pub fn symbol_worker() -> ExitCode {
     worker::server::run()
+}
+
+/// What this kernel's verifier says of an object's programs: a line `name verified translated` for each.
+pub fn ebpf_info(path: &Path) -> Result<String, StartupError> {
+    doctor::require(&doctor::check())?;
+    let facts = std::fs::read(path)
+        .with_context(|| format!("cannot read {}", path.display()))
+        .and_then(|object| Ok(kernel::inspect(&object)?))
+        .map_err(StartupError::Bug)?;
+    let count = |count: Option<u32>| count.map_or_else(|| "?".to_owned(), |count| count.to_string());
+    let line =
+        |fact: &kernel::ProgramFacts| format!("{} {} {}\n", fact.name, count(fact.verified), count(fact.translated));
+    Ok(facts.iter().map(line).collect())
 }
 
 /// The kernel's own key of a file, asked through the inventory's program.

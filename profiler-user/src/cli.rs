@@ -2,6 +2,7 @@
 
 use crate::config::{Config, ConfigError, Settings, Size};
 use crate::doctor::{self, StartupError};
+use crate::exit::Exit;
 use crate::record;
 use clap::builder::BoolishValueParser;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -9,28 +10,6 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// How the program ends, after BSD's `sysexits.h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Exit {
-    /// Done.
-    Done = 0,
-    /// Wrong usage or configuration.
-    Usage = 64,
-    /// The host lacks something.
-    Unavailable = 69,
-    /// A bug of ours.
-    Bug = 70,
-    /// A permission is missing.
-    NoPermission = 77,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
-    }
-}
 
 /// Profiles every process of a Linux host with eBPF and serves the profiles as Go's pprof does.
 ///
@@ -53,6 +32,14 @@ pub enum Command {
     Serve(Box<Flags>),
     /// Say what this host allows, what it does not, and what to do about it.
     Doctor,
+    /// Load each program of a BPF object into this kernel and print its name, the instructions that the verifier walked, and
+    /// those after translation.
+    #[command(hide = true)]
+    EbpfInfo {
+        /// The object.
+        #[arg(value_name = "OBJECT")]
+        object: PathBuf,
+    },
     /// A worker that reads what targets control; the agent starts it.
     #[command(hide = true)]
     SymbolWorker,
@@ -158,7 +145,7 @@ fn budgets() -> String {
          Exit codes: 0 done, 64 usage or configuration, 69 the host lacks something, 70 a bug, 77 no permission.",
         Size(record::PROCESS_TABLE),
         Size(record::QUEUE_BYTES),
-        config.memory_budget(),
+        Size(config.memory_budget().0 + record::PROCESS_TABLE + record::QUEUE_BYTES),
         config.workers,
         Size(config.worker_memory)
     )
@@ -179,12 +166,16 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => serve(cli.serve),
         Some(Command::Serve(flags)) => serve(*flags),
         Some(Command::Doctor) => diagnose(),
+        Some(Command::EbpfInfo { object }) => finish(crate::agent::ebpf_info(&object).map(|lines| print(&lines))),
         Some(Command::SymbolWorker) => crate::agent::symbol_worker(),
     }
 }
 
 fn serve(flags: Flags) -> ExitCode {
-    let done = flags.config().map_err(StartupError::from).and_then(crate::agent::run);
+    finish(flags.config().map_err(StartupError::from).and_then(crate::agent::run))
+}
+
+fn finish(done: Result<(), StartupError>) -> ExitCode {
     match done {
         Ok(()) => Exit::Done.into(),
         Err(error) => {
@@ -197,10 +188,8 @@ fn serve(flags: Flags) -> ExitCode {
 
 fn diagnose() -> ExitCode {
     let report = doctor::check();
-    let mut output = std::io::stdout();
-    let colors = output.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    // A reader that is gone (`| head`) is no error.
-    drop(output.write_all(report.table(colors).as_bytes()));
+    let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    print(&report.table(colors));
     report.exit().into()
 }
 
@@ -208,6 +197,11 @@ fn diagnose() -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     drop(error.print());
     if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
+}
+
+fn print(text: &str) {
+    // A reader that is gone (`| head`) is no error.
+    drop(std::io::stdout().write_all(text.as_bytes()));
 }
 
 fn complain(sentence: &str) {

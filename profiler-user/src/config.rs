@@ -5,7 +5,6 @@ mod size;
 
 pub use size::{Size, SizeError};
 
-use crate::record;
 use serde::Deserialize;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -210,11 +209,10 @@ impl Settings {
 }
 
 impl Config {
-    /// Sum of the agent's budgets: it bounds what grows with the host, in RSS and locked map memory. Not in it are the
+    /// Sum of the budgets that can be set. With the recorder's fixed ones it bounds what grows with the host, in RSS and locked map memory. Not in it are the
     /// program itself and its threads' stacks.
     pub fn memory_budget(&self) -> Size {
-        let recorder = self.recorder_memory + record::PROCESS_TABLE + record::QUEUE_BYTES;
-        Size(recorder + self.tables_memory + self.names_memory + self.ring_memory)
+        Size(self.recorder_memory + self.tables_memory + self.names_memory + self.ring_memory)
     }
 }
 
@@ -307,7 +305,7 @@ mod tests {
             log-json = false
         "#;
         assert_eq!(settings(text).validate().expect("valid"), Config::default());
-        assert_eq!(Config::default().memory_budget().to_string(), "280MiB");
+        assert_eq!(Config::default().memory_budget().to_string(), "232MiB");
     }
 
     #[test]

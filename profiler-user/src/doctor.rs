@@ -7,8 +7,8 @@ mod report;
 
 pub use report::{Check, Report, Verdict};
 
-use crate::cli::Exit;
 use crate::config::ConfigError;
+use crate::exit::Exit;
 use std::io;
 use std::net::SocketAddr;
 

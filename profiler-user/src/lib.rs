@@ -8,6 +8,7 @@ pub mod config;
 pub mod doctor;
 pub mod encode;
 pub mod event;
+pub mod exit;
 pub mod http;
 pub mod kernel;
 pub mod kind;

@@ -1,6 +1,7 @@
 //! The built binary: help, exit codes, and which source of a setting counts.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::io::Write;
 use std::process::{Command, Output};
 
 /// Runs `pprofd` with these arguments and nothing of the surrounding `PPROFD_*`.
@@ -10,6 +11,11 @@ fn pprofd(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         command.env_remove(name);
     }
     command.args(arguments).envs(variables.iter().copied()).output().expect("run pprofd")
+}
+
+/// Past the runner, which would keep it to itself: who reads the result should know.
+fn left_out(why: &str) {
+    writeln!(std::io::stderr(), "left out: {why}").expect("standard error");
 }
 
 fn check(arguments: &[&str], variables: &[(&str, &str)], code: i32, says: &str) {
@@ -87,6 +93,29 @@ fn doctor_names_every_capability_and_ends_as_it_judges() {
     assert!(!table.contains('\x1b'), "no colors in a pipe");
 }
 
+#[test]
+fn ebpf_info_says_what_the_verifier_counted() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("object");
+    std::fs::write(&path, profiler_ebpf::OBJECT).expect("write");
+    let output = pprofd(&["ebpf-info", path.to_str().expect("text")], &[]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    if pprofd(&["doctor"], &[]).status.code() != Some(0) {
+        assert!(!output.status.success() && error.starts_with("pprofd: "), "{error}");
+        return left_out("this user cannot load the programs, and was told why");
+    }
+    assert!(output.status.success(), "{error}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let verified = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|line| line.split(' ').next()?.parse::<u64>().ok())
+            .unwrap_or_else(|| panic!("{name} in:\n{text}"))
+    };
+    // The sampler walks stacks, a fork only fills a record.
+    assert!(verified("sample") > verified("process_fork"), "{text}");
+    assert!(verified("process_fork") > 0, "{text}");
+}
+
 /// Another user namespace has all capabilities, none of which counts, and every check there is the binary's own.
 #[test]
 fn a_foreign_namespace_is_refused() {
@@ -95,7 +124,7 @@ fn a_foreign_namespace_is_refused() {
         Command::new("unshare").args(flags).arg(binary).args(command).output().expect("run unshare")
     };
     if !Command::new("unshare").args(["-Ur", "true"]).status().expect("run unshare").success() {
-        return;
+        return left_out("this user cannot make a user namespace");
     }
     for command in [&["doctor"][..], &[]] {
         assert_eq!(inside(&["-Ur"], command).status.code(), Some(77), "{command:?}");

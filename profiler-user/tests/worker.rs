@@ -339,7 +339,7 @@ fn without_unwind_information_the_entry_is_a_root() {
 }
 
 #[test]
-fn go_programs_follow_frame_pointers_and_stop_at_known_roots() {
+fn go_programs_have_rows_by_their_function_table_and_stop_at_known_roots() {
     const SOURCE: &str = "package main
 
 import \"os\"
@@ -363,12 +363,22 @@ func main() {
     let table = program.table();
     assert!(table.any_stack);
     let work = rule_at(&table, program.offset_of("main.work", 1)).1;
-    assert_eq!((work.kind, work.threshold), (KIND_FRAME_POINTER, 1));
-    for root in ["runtime.goexit", "runtime.mcall", "runtime.mstart", "runtime.rt0_go"] {
-        let names = program.symbols();
-        let name = &names.iter().find(|s| s.0.strip_suffix(".abi0").unwrap_or(&s.0) == root).unwrap().0;
-        assert_eq!(rule_at(&table, program.offset_of(name, 1)).0, CODE_STOP, "{root}");
+    assert_eq!((work.kind, work.cfa_offset, work.rbp_kind), (KIND_REGISTER, 8, RBP_SAME));
+    let names = program.symbols();
+    let at = |function: &str, plus: u64| {
+        let name = &names.iter().find(|s| s.0.strip_suffix(".abi0").unwrap_or(&s.0) == function).unwrap().0;
+        FileOffset(program.offset_of(name, 0).0.wrapping_add(plus))
+    };
+    // Behind the prologue of a function with calls.
+    let main = rule_at(&table, at("main.main", 0x18)).1;
+    assert_eq!((main.kind, main.threshold), (KIND_FRAME_POINTER, 1));
+    for root in ["runtime.goexit", "runtime.mstart", "runtime.rt0_go"] {
+        assert_eq!(rule_at(&table, at(root, 1)).0, CODE_STOP, "{root}");
     }
+    // Its caller is on the stack that it leaves; what it calls is on another.
+    assert_eq!(rule_at(&table, at("runtime.mcall", 0)).1.cfa_offset, 8);
+    assert!((0..0x60).any(|plus| rule_at(&table, at("runtime.mcall", plus)).0 == CODE_STOP));
+    assert_eq!(rule_at(&table, at("runtime.sigreturn__sigaction", u64::MAX)).1.kind, KIND_SIGNAL);
     let frames = program.symbolize(&[program.offset_of("main.work", 0)]).remove(0);
     assert_eq!((frames[0].name.as_str(), frames[0].system_name.as_str()), ("main.work", "main.work"));
     // A function that needs no frame begins with its body.

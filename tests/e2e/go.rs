@@ -1,7 +1,8 @@
-//! Go programs: named by their symbol table, with inlined calls, unwound without frame pointers in C code.
+//! Go programs: named by their symbol table, with inlined calls, unwound by Go's function table, stripped or not.
 
+use tests::harness::profile::Sample;
 use tests::harness::published::Published;
-use tests::harness::{Agent, Target, judge, programs};
+use tests::harness::{Agent, Profile, Target, judge, programs, tools};
 
 /// The split and its names, in a build with these flags.
 fn check(flags: &[&str]) {
@@ -19,21 +20,23 @@ fn check(flags: &[&str]) {
     let four = ["main.second", "main.second", "main.second", "main.second", "main.main", "runtime.main"];
     let whole = deep.share(|sample| sample.has_chain(&four));
     assert!(whole >= 0.99, "{:.1} % of main.second have all four levels\n{}", whole * 100.0, deep.summary());
-    // Goroutines of the runtime (scavenger, collector) have no main.
-    let rooted = |sample: &tests::harness::profile::Sample| {
-        sample.stack.iter().any(|name| {
-            [
-                "runtime.goexit",
-                "runtime.goexit.abi0",
-                "runtime.main",
-                "runtime.mstart",
-                "runtime.rt0_go.abi0",
-                "runtime.mstart.abi0",
-            ]
-            .contains(&name.as_str())
-        })
+    assert!(profile.complete_share(is_rooted) >= 0.99, "{}", profile.only(|sample| !is_rooted(sample)).summary());
+}
+
+/// Reaches a function at which a stack begins. Goroutines of the runtime (scavenger, collector) have no main.
+fn is_rooted(sample: &Sample) -> bool {
+    let roots = ["goexit", "main", "mstart", "rt0_go", "mcall", "morestack"];
+    let is_root = |name: &String| {
+        name.strip_prefix("runtime.").is_some_and(|name| roots.contains(&name.strip_suffix(".abi0").unwrap_or(name)))
     };
-    assert!(profile.complete_share(rooted) >= 0.99, "{}", profile.only(|sample| !rooted(sample)).summary());
+    sample.stack.iter().any(is_root)
+}
+
+/// The program of hot leaves, built with these flags, profiled for 8 s.
+fn leaves(flags: &[&str]) -> Profile {
+    let target = Target::start(&programs::go("leaf.go", flags), &[]);
+    let agent = Agent::start(&[]);
+    agent.cpu(target.pid(), 8, 997)
 }
 
 #[test]
@@ -44,4 +47,74 @@ fn a_go_program_is_told_truly() {
 #[test]
 fn a_go_program_as_position_independent_executable() {
     check(&["-buildmode=pie"]);
+}
+
+#[test]
+fn a_leaf_without_a_frame_has_its_caller() {
+    for flags in [&[][..], &["-buildmode=pie"]] {
+        let profile = leaves(flags);
+        let chain = ["main.leaf", "main.framed", "main.caller", "main.main", "runtime.main"];
+        for skipped in 0..3 {
+            let own = profile.only(|sample| sample.has(chain[skipped]));
+            assert!(own.count() > 200, "{} of {}\n{}", own.count(), chain[skipped], profile.summary());
+            let whole = own.share(|sample| sample.has_chain(&chain[skipped..]));
+            assert!(whole >= 0.998, "{:.2} % of {}\n{}", whole * 100.0, chain[skipped], own.summary());
+        }
+        let short = profile.share(|sample| sample.stack.last().is_some_and(|leaf| leaf == "main.framed"));
+        assert!(short > 0.02, "{:.2} % in main.framed itself\n{}", short * 100.0, profile.summary());
+    }
+}
+
+#[test]
+fn a_leaf_of_a_stripped_program_has_its_caller() {
+    let whole = programs::go("leaf.go", &[]);
+    let profile = leaves(&["-ldflags=-s -w"]);
+    // Addresses of the stripped program are judged by the symbols of the whole one, whose code is the same.
+    let functions = ["main.leaf", "main.framed", "main.caller", "main.main"];
+    let functions = functions.map(|name| tools::offsets_of(&whole, name));
+    let (mut in_leaf, mut in_framed, mut missing) = (0, 0, 0);
+    for sample in &profile.message.sample {
+        let offsets: Vec<u64> = sample.location_id.iter().filter_map(|id| profile.file_offset(*id)).collect();
+        // Leaf first.
+        let Some(first) = functions.iter().position(|f| offsets.iter().any(|offset| f.contains(offset))) else {
+            continue;
+        };
+        let levels = functions.iter().skip(first).zip(offsets.iter().skip_while(|o| !functions[first].contains(o)));
+        let levels = levels.filter(|(function, offset)| function.contains(offset)).count();
+        let count = sample.value[0];
+        in_leaf += if first == 0 { count } else { 0 };
+        in_framed += if first == 1 { count } else { 0 };
+        missing += if levels < functions.len() - first { count } else { 0 };
+    }
+    assert!(in_leaf > 2000 && in_framed > 100, "{in_leaf} in leaf, {in_framed} in framed\n{}", profile.summary());
+    assert!(missing * 500 <= profile.count(), "{missing} of {} miss a caller", profile.count());
+    assert!(profile.incomplete() * 500 <= profile.count(), "{}", profile.summary());
+}
+
+#[test]
+fn work_on_the_stacks_of_the_runtime_is_complete() {
+    let target = Target::start(&programs::go("garbage.go", &[]), &[]);
+    let agent = Agent::start(&[]);
+    let profile = agent.cpu(target.pid(), 8, 997);
+    let on_system_stack =
+        profile.share(|sample| sample.has("runtime.systemstack.abi0") || sample.has("runtime.systemstack"));
+    assert!(on_system_stack > 0.1, "{:.1} % on the system stack\n{}", on_system_stack * 100.0, profile.summary());
+    assert!(profile.complete_share(is_rooted) >= 0.99, "{}", profile.only(|sample| !is_rooted(sample)).summary());
+    assert!(profile.incomplete() * 100 <= profile.count(), "{}", profile.summary());
+}
+
+#[test]
+fn through_a_signal_handler_to_what_it_interrupted() {
+    let target = Target::start(&programs::go("signals.go", &[]), &[]);
+    let agent = Agent::start(&[]);
+    let profile = agent.cpu(target.pid(), 8, 997);
+    let handled = profile.only(|sample| sample.stack.iter().any(|name| name.starts_with("runtime.sigtramp")));
+    assert!(handled.count() > 200, "{} in the handler\n{}", handled.count(), profile.summary());
+    let rooted = handled.share(is_rooted);
+    assert!(rooted >= 0.99, "{:.1} % of the handler reach a root\n{}", rooted * 100.0, handled.summary());
+    let main = handled.only(|sample| sample.has("main.storm"));
+    let chain = ["syscall.RawSyscall", "main.storm", "main.main", "runtime.main"];
+    let whole = main.share(|sample| sample.has_chain(&chain));
+    assert!(main.count() > 100 && whole >= 0.97, "{:.1} % of {}\n{}", whole * 100.0, main.count(), main.summary());
+    assert!(profile.incomplete() * 100 <= profile.count(), "{}", profile.summary());
 }

@@ -24,6 +24,7 @@ fn debians_6_1_kernel_loads_the_object_and_samples() {
     let output = guest.args(["--", "sh", "/smoke.sh"]).stdin(Stdio::null()).output().unwrap();
     let console = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}; the guest's console:\n{console}", output.status);
+    assert!(console.contains("s, kernel 6.1."), "another kernel was booted:\n{console}");
     let profile = Profile::parse(&decode(between(&console, "smoke: profile begins", "smoke: profile ends")));
     strict::assert_strict(&profile);
     assert!(profile.count() > 40, "{}", profile.summary());

@@ -24,6 +24,8 @@ mod pgo;
 mod redis;
 // Runtimes that interpret or make code: node, python3, java.
 mod runtimes;
+// Processes that live some milliseconds.
+mod short;
 // Start and end of the agent: errors, exit codes, what is left behind.
 mod startup;
 // Shares, CPU time and complete stacks against the program's own clock, perf and gdb.

@@ -145,9 +145,21 @@ impl Profile {
         Profile { message: self.message.clone(), samples }
     }
 
-    /// Share of samples for which `complete` holds, with what the agent says it lost in the denominator.
+    /// Share of samples for which `complete` holds, with what the agent says it lost in the denominator: all but the ticks
+    /// that never came because this host's timer was late, which is not the agent's doing; but few they must be.
     pub fn complete_share(&self, complete: impl Fn(&Sample) -> bool) -> f64 {
-        self.count_of(complete) as f64 / (self.count() + self.lost()).max(1) as f64
+        let (all, late) = (self.count() + self.lost(), self.late());
+        assert!(late as f64 <= 0.1 * all as f64, "this host is too busy to judge by: {}", self.summary());
+        self.count_of(complete) as f64 / (all - late).max(1) as f64
+    }
+
+    /// Lost samples whose reason is that the timer was late, by the same comment.
+    pub fn late(&self) -> i64 {
+        let said = |comment: &str| {
+            let (_, count) = comment.split_once("timer late ")?;
+            count.split([',', ')']).next()?.parse().ok()
+        };
+        self.comments().into_iter().filter(|comment| comment.contains(" were lost (")).find_map(said).unwrap_or(0)
     }
 
     /// Samples that were lost, by the comment that has to say so: `N were lost (...)` or `none was lost`.
@@ -161,7 +173,14 @@ impl Profile {
         self.lost() as f64 * self.message.period as f64 / 1e9
     }
 
-    /// Stacks that the agent says are not complete, by its comment `Complete stacks: N of M`.
+    /// Stacks of which the agent says that they are not complete, or not surely: its comments `Complete stacks: N of M` and `N of
+    /// the complete stacks end at a return address of zero`.
+    pub fn doubtful(&self) -> i64 {
+        let at_zero = |comment: &str| comment.split_once(" of the complete stacks end at")?.0.parse::<i64>().ok();
+        self.incomplete() + self.comments().into_iter().find_map(at_zero).unwrap_or(0)
+    }
+
+    /// Stacks of which the agent says that they are not complete, by its comment `Complete stacks: N of M`.
     pub fn incomplete(&self) -> i64 {
         let numbers = self.comments().into_iter().find_map(|comment| {
             let (complete, rest) = comment.strip_prefix("Complete stacks: ")?.split_once(" of ")?;
@@ -173,6 +192,13 @@ impl Profile {
     /// File name of the first mapping.
     pub fn main_binary(&self) -> &str {
         self.message.mapping.first().map_or("", |mapping| self.text(mapping.filename))
+    }
+
+    /// Offset in its file of a location in the main binary.
+    pub fn file_offset(&self, location: u64) -> Option<u64> {
+        let location = self.message.location.get(usize::try_from(location).ok()?.checked_sub(1)?)?;
+        let mapping = self.message.mapping.first().filter(|mapping| mapping.id == location.mapping_id)?;
+        Some(location.address - mapping.start + mapping.offset)
     }
 
     /// The file names of mappings.

@@ -39,6 +39,22 @@ pub fn output(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// File offsets of the function whose mangled or demangled name has `part` in it, by binutils.
+pub fn offsets_of(program: &Path, part: &str) -> std::ops::Range<u64> {
+    let program = program.display().to_string();
+    let hex = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap();
+    let headers = output("readelf", &["-lW", &program]);
+    let text = headers.lines().find(|line| line.trim_start().starts_with("LOAD") && line.contains("R E")).unwrap();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let to_offset = hex(words[2]) - hex(words[1]);
+    let symbols = output("nm", &["-SC", &program]);
+    let wanted = |line: &&str| line.contains(part) || line.ends_with(part.trim_end_matches("::"));
+    let line = symbols.lines().find(wanted).unwrap_or_else(|| panic!("nm shows no {part}"));
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let start = hex(words[0]) - to_offset;
+    start..start + hex(words[1])
+}
+
 /// A `perf record` of one process, under way.
 #[derive(Debug)]
 pub struct Perf {
@@ -56,13 +72,33 @@ impl Perf {
         Perf { child: command.spawn().expect("perf can be started"), file }
     }
 
-    /// Waits for its end; gives samples by the function in which they were taken.
-    pub fn leaves(mut self) -> BTreeMap<String, i64> {
+    /// Starts recording whose each CPU is, for so many seconds.
+    pub fn start_host(hz: u32, seconds: u32, folder: &Path) -> Perf {
+        let file = folder.join("perf-host.data");
+        let mut command = Command::new("perf");
+        command.args(["record", "-q", "-a", "-e", "cpu-clock", "-F", &hz.to_string(), "-o"]);
+        command.arg(&file).args(["--", "sleep", &seconds.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+        Perf { child: command.spawn().expect("perf can be started"), file }
+    }
+
+    /// Waits for its end; the lines of what it recorded with these fields.
+    fn script(&mut self, fields: &str) -> String {
         let status = self.child.wait().expect("perf can be waited for");
         assert!(status.success(), "perf record: {status}");
-        let file = self.file.display().to_string();
+        output("perf", &["script", "-i", &self.file.display().to_string(), "-F", fields])
+    }
+
+    /// Waits for its end; gives name and process id of each sample.
+    pub fn processes(mut self) -> Vec<(String, String)> {
+        let text = self.script("comm,pid");
+        let of = |line: &str| line.trim().rsplit_once(' ').map(|(comm, pid)| (comm.trim().to_owned(), pid.to_owned()));
+        text.lines().filter_map(of).collect()
+    }
+
+    /// Waits for its end; gives samples by the function in which they were taken.
+    pub fn leaves(mut self) -> BTreeMap<String, i64> {
         let mut leaves = BTreeMap::new();
-        for line in output("perf", &["script", "-i", &file, "-F", "ip,sym"]).lines() {
+        for line in self.script("ip,sym").lines() {
             // "  55d0c0a01170 spin_10"
             let function = line.split_whitespace().nth(1).unwrap_or("").to_owned();
             *leaves.entry(function).or_default() += 1;

@@ -1,10 +1,10 @@
 //! Builds the BPF object from `profiler-ebpf` with Debian's rustc and bpf-linker: `ebpf build` writes the committed object and
 //! its manifest, `ebpf verify` proves that the committed one comes from these sources. `cargo build` never needs either.
 
-use crate::manifest::{ARCH, Cost, Manifest, Tools, fingerprint, hash, locked_version, object_path};
+use crate::cost;
+use crate::manifest::{ARCH, Manifest, Tools, fingerprint, hash, locked_version, object_path};
 use crate::sh;
 use anyhow::{Context, Result, bail, ensure};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -136,6 +136,10 @@ pub(crate) fn build(bpf_log: bool) -> Result<()> {
     let toolchain = Toolchain::find(&root)?;
     let built = compile(&root, &toolchain, &root.join("target/bpf"), bpf_log)?;
     if bpf_log {
+        // Messages make programs larger: root learns at once whether they still load.
+        if sh::is_root() {
+            cost::ask(&built)?;
+        }
         println!("{}\nrun a debug build of the agent with PPROFD_EBPF_OBJECT set to it", built.display());
         return Ok(());
     }
@@ -143,34 +147,12 @@ pub(crate) fn build(bpf_log: bool) -> Result<()> {
     let object = object_path(&root);
     fs::create_dir_all(object.parent().unwrap_or(&root))?;
     fs::write(&object, &bytes).with_context(|| format!("cannot write {}", object.display()))?;
-    let programs = costs(&object).unwrap_or_else(|error| {
-        println!("verified instructions are left out: {error:#}");
-        BTreeMap::new()
-    });
-    for (name, cost) in &programs {
-        println!("{name:24} {:>9} verified, {:>7} translated", cost.verified, cost.translated);
-    }
-    let manifest = Manifest { inputs: fingerprint(&root)?, object: hash(&bytes), tools: toolchain.versions, programs };
+    let (inputs, hash) = (fingerprint(&root)?, hash(&bytes));
+    let verifier = cost::of(&root, &object, &hash);
+    let manifest = Manifest { inputs, object: hash, tools: toolchain.versions, verifier };
     manifest.store(&root)?;
     println!("{}: {} bytes, sha256 {}", object.display(), bytes.len(), manifest.object);
     Ok(())
-}
-
-/// Has the agent load the object, to learn what the verifier says of each program. Needs the capabilities for it.
-fn costs(object: &Path) -> Result<BTreeMap<String, Cost>> {
-    let mut command = sh::cargo();
-    command.args(["run", "--quiet", "-p", "profiler-user", "--bin", "pprofd", "--", "ebpf-info"]).arg(object);
-    let text = sh::read(&mut command)?;
-    ensure!(!text.is_empty(), "`pprofd ebpf-info` printed nothing");
-    text.lines().map(|line| parse_cost(line).with_context(|| format!("unexpected line {line:?}"))).collect()
-}
-
-fn parse_cost(line: &str) -> Option<(String, Cost)> {
-    let mut words = line.split_whitespace();
-    let name = words.next()?.to_owned();
-    let verified = words.next()?.parse().ok()?;
-    let translated = words.next()?.parse().ok()?;
-    Some((name, Cost { verified, translated }))
 }
 
 /// An object that was just built from these sources.
@@ -202,15 +184,4 @@ pub(crate) fn verify() -> Result<Verified> {
         println!("other tools give other bytes\n  committed: {there:?}\n  here:      {here:?}");
     }
     Ok(Verified { object, same_bytes })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_of_ebpf_info_is_read() {
-        assert_eq!(parse_cost("sample 12 3"), Some(("sample".into(), Cost { verified: 12, translated: 3 })));
-        assert_eq!(parse_cost("sample 12"), None);
-    }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks on its streams")]
 
 mod bench;
+mod cost;
 mod ebpf;
 mod manifest;
 mod run;

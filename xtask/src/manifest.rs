@@ -25,8 +25,17 @@ pub(crate) struct Manifest {
     pub(crate) object: String,
     /// Versions that built it.
     pub(crate) tools: Tools,
-    /// Per program, what the kernel's verifier says of it.
-    #[serde(default)]
+    /// What one kernel's verifier said of the programs; absent if nobody asked one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) verifier: Option<Verifier>,
+}
+
+/// What the programs cost the verifier of one kernel; each kernel's counts its own way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Verifier {
+    /// Which kernel (`uname -r`).
+    pub(crate) kernel: String,
+    /// Per program.
     pub(crate) programs: BTreeMap<String, Cost>,
 }
 
@@ -164,8 +173,40 @@ mod tests {
             aya_ebpf: "0.2.1".into(),
         };
         let programs = [("sample".to_owned(), Cost { verified: 12, translated: 3 })].into();
-        let manifest = Manifest { inputs: "a".into(), object: "b".into(), tools, programs };
-        let text = toml::to_string(&manifest).map_err(|error| error.to_string());
-        assert_eq!(text.and_then(|text| toml::from_str(&text).map_err(|error| error.to_string())), Ok(manifest));
+        for verifier in [None, Some(Verifier { kernel: "6.1.0".into(), programs })] {
+            let manifest = Manifest { inputs: "a".into(), object: "b".into(), tools: tools.clone(), verifier };
+            let text = toml::to_string(&manifest).map_err(|error| error.to_string());
+            assert_eq!(text.and_then(|text| toml::from_str(&text).map_err(|error| error.to_string())), Ok(manifest));
+        }
+    }
+
+    /// The kernel's limit for a program (`BPF_COMPLEXITY_LIMIT_INSNS`).
+    const MOST_VERIFIED: u64 = 1_000_000;
+
+    #[test]
+    fn every_program_of_the_object_has_a_verified_count_below_the_kernels_limit() -> Result<()> {
+        let root = crate::sh::root();
+        let costs = Manifest::load(&root)?.verifier.context("run `cargo xtask ebpf build` as root and commit it")?;
+        let programs = programs_of(&fs::read(object_path(&root))?)?;
+        assert!(programs.iter().any(|name| name == "sample"), "{programs:?}");
+        for name in &programs {
+            let verified = costs.programs.get(name).with_context(|| format!("no count of {name}"))?.verified;
+            assert!(0 < verified && verified < MOST_VERIFIED, "{name}: {verified} instructions");
+        }
+        assert_eq!(costs.programs.len(), programs.len(), "{programs:?}");
+        Ok(())
+    }
+
+    /// Functions that have a section of their own; what programs share is in `.text`.
+    fn programs_of(object: &[u8]) -> Result<Vec<String>> {
+        use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+        let file = object::File::parse(object)?;
+        let is_program = |symbol: &object::Symbol<'_, '_>| {
+            let section = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
+            symbol.kind() == SymbolKind::Text
+                && symbol.is_global()
+                && section.is_some_and(|section| section.name() != Ok(".text"))
+        };
+        file.symbols().filter(is_program).map(|symbol| Ok(symbol.name()?.to_owned())).collect()
     }
 }

@@ -6,14 +6,16 @@ use crate::setup;
 use crate::sh;
 use crate::stage::Stages;
 use anyhow::Result;
+use std::ffi::OsString;
 use std::process::Command;
 
 /// Set-up, static checks, all tests, the object from source, and the end-to-end tests on that object. Needs root.
 pub(crate) fn all() -> Result<()> {
     let mut stages = Stages::default();
     setup::into(&mut stages);
-    ordinary(&mut stages);
+    ordinary(&mut stages, &[]);
     let verified = stages.run("BPF object from source", ebpf::verify);
+    stages.run("BPF object with messages loads", || ebpf::build(true));
     let agent = verified.and_then(|verified| stages.run("agent, release", || agent(&verified)));
     if let Some(agent) = agent {
         let mut command = end_to_end(&[]);
@@ -28,11 +30,38 @@ pub(crate) fn all() -> Result<()> {
 /// End-to-end tests that do not gate a change yet, because what they ask for is not reached (README, "Limits").
 const NOT_YET: [&str; 1] = ["pgo::"];
 
+/// Tests beside the code that need more than stable Rust and gcc: the program, and what their names begin with.
+const MORE: [(&str, &[&str]); 2] = [("go", &["go_tool_pprof", "go_programs"]), ("g++", &["cpp_is_demangled"])];
+
 /// What an ordinary user can run with nothing but stable Rust: all except the eBPF toolchain and the end-to-end tests.
 pub(crate) fn unprivileged() -> Result<()> {
     let mut stages = Stages::default();
-    ordinary(&mut stages);
+    ordinary(&mut stages, &left_out(on_path));
     stages.finish()
+}
+
+/// Tests that need a program which is not there, each with a sentence. Only who cannot install leaves any out.
+fn left_out(is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let absent = MORE.iter().filter(|(program, _)| !is_there(program));
+    absent
+        .flat_map(|(program, tests)| {
+            println!("left out: tests {}, as {program} is not there (`cargo xtask setup`)", tests.join(" and "));
+            tests.iter().copied()
+        })
+        .collect()
+}
+
+fn on_path(program: &str) -> bool {
+    std::env::split_paths(&path()).any(|folder| folder.join(program).exists())
+}
+
+/// PATH, and after it what set-up installs for the project alone.
+fn path() -> OsString {
+    let own = sh::root().join("target/tools/bin");
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":");
+    path.push(own);
+    path
 }
 
 /// `vm`: the boot of another kernel alone.
@@ -41,17 +70,19 @@ pub(crate) fn vm() -> Result<()> {
     sh::run(&mut end_to_end(&["kernels::"]))
 }
 
-fn ordinary(stages: &mut Stages) {
+fn ordinary(stages: &mut Stages, left_out: &[&str]) {
     stages.run("formatting", || sh::run(sh::cargo().args(["fmt", "--all", "--check"])));
     stages.run("BPF object fresh", || Manifest::check_fresh(&sh::root()));
     stages.run("clippy", || {
         sh::run(sh::cargo().args(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     });
     let mut tests = sh::cargo();
-    stages.test(
-        "unit and property tests",
-        tests.args(["test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "tests"]),
-    );
+    tests.env("PATH", path());
+    tests.args(["test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "tests", "--"]);
+    for test in left_out {
+        tests.args(["--skip", test]);
+    }
+    stages.test("unit and property tests", &mut tests);
 }
 
 /// What the end-to-end tests must be told.
@@ -82,4 +113,15 @@ fn end_to_end(filters: &[&str]) -> Command {
     let mut command = sh::cargo();
     command.args(["test", "--locked", "-p", "tests", "--test", "e2e", "--", "--test-threads=1"]).args(filters);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tests_of_an_absent_program_are_left_out() {
+        assert!(left_out(|_| true).is_empty());
+        assert_eq!(left_out(|program| program != "g++"), ["cpp_is_demangled"]);
+    }
 }

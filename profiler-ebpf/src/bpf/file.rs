@@ -4,6 +4,7 @@ use crate::bpf::kernel::{
     self, DENTRY_NAME, DENTRY_PARENT, DENTRY_SB, FILE_DENTRY, FILE_INODE, INODE_CTIME_NSEC, INODE_CTIME_SEC,
     INODE_GENERATION, INODE_NUMBER, INODE_SB, MM_VDSO, SB_DEV, SB_MAGIC, at, at32, read,
 };
+use crate::bpf::log;
 use crate::bpf::maps::{CONTROL, FILES, LAST_FILE, NEW_FILE, STATE, add, add_at};
 use crate::bpf::state::{MAPPING_ANY_STACK, MAPPING_FRAME_POINTER, MAPPING_STOP, MAPPING_TABLE, State};
 use crate::bpf::vma::COPY_BYTES;
@@ -112,7 +113,9 @@ fn admit(class: u32, state: &mut State) -> FileValue {
         // Only now somebody may have seen the number: a full table does not use numbers up.
         state.spare = 0;
         add(Counter::NewFiles, 1);
-        if announce(class) != 0 {
+        let sent = announce(class) == 0;
+        log::announced(state.value.number, state.tgid as u32, sent);
+        if !sent {
             // Not heard: the next sample that meets the file tries again.
             add(Counter::AnnouncementsLost, 1);
             if FILES.remove(&state.key).is_err() {
@@ -126,6 +129,7 @@ fn admit(class: u32, state: &mut State) -> FileValue {
         Some(value) => *value,
         None => {
             add_at(Reason::FileTableFull as u32, 1);
+            log::refused(number as u32, state.tgid as u32);
             refused
         }
     }

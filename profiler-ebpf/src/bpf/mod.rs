@@ -10,6 +10,7 @@ mod file;
 mod inventory;
 mod kernel;
 mod key_of;
+mod log;
 mod mapping;
 mod maps;
 mod process;

@@ -4,6 +4,7 @@ use crate::bpf::kernel::{
     self, CRED_EUID, CRED_SUID, CRED_UID, MM_SEQ, TASK_COMM, TASK_CRED, TASK_EXEC_ID, TASK_FLAGS, TASK_LEADER, TASK_MM,
     TASK_START, member,
 };
+use crate::bpf::log;
 use crate::bpf::maps::{EVENTS, OUTPUT, PROGRAMS, STATE, add, add_at, lose};
 use crate::bpf::rate::{self, Due};
 use crate::bpf::state::{CLASS_CPU, Output, State, WORDS};
@@ -71,6 +72,7 @@ pub(crate) fn sample(context: PerfEventContext) -> u32 {
         status = walk_stack(state, output);
         if status == 0 {
             status = go_on(&context);
+            log::no_tail_call(tgid, state.frames as u32);
         }
     }
     finish(state, output, status);
@@ -86,6 +88,9 @@ pub(crate) fn cont(context: PerfEventContext) -> u32 {
     let mut status = walk_stack(state, output);
     if status == 0 {
         status = if state.frames < MAX_USER_FRAMES as u64 { go_on(&context) } else { Reason::Truncated as u32 };
+        if status == Reason::NoTailCall as u32 {
+            log::no_tail_call(output.head.tgid, state.frames as u32);
+        }
     }
     finish(state, output, status);
     0

@@ -195,6 +195,10 @@ pub(crate) extern "C" fn steps(class: u32) -> u32 {
         i += 1;
         if cursor.pc == 0 {
             outcome = zero_return(&cursor);
+            // The frame before lay in that mapping.
+            if s.mapping.file == 0 && frames > 0 {
+                outcome = end_in_made_code(outcome);
+            }
             break;
         }
         let address = cursor.pc.wrapping_sub(cursor.is_return);

@@ -64,7 +64,7 @@ pub fn root(cursor: &Cursor) -> Outcome {
 /// installs an exception handler's.
 #[inline(always)]
 pub fn zero_return(cursor: &Cursor) -> Outcome {
-    if cursor.bp == 0 { root(cursor) } else { Reason::ZeroReturnAddress as u32 }
+    if cursor.bp == 0 { root(cursor) } else { Reason::CompleteAtZero as u32 }
 }
 
 /// The code in force at a return address whose instructions are `add $N, %rsp; ret` (`bytes` begin there, little endian): what
@@ -76,15 +76,13 @@ pub fn code_of_return(bytes: u64) -> Option<u32> {
     if bytes & 0xff_00ff_ffff == 0xc3_00c4_8348 && size & 0x87 == 0 { Some((size as u32 >> 3) + 1) } else { None }
 }
 
-/// How a walk ends whose last step failed in memory without a file: code that the process made. Nobody's stack begins there,
-/// so a frame pointer that leads nowhere, or is zero, is a register that the compiler uses for something else.
+/// How a walk ends whose last step was in memory without a file: code that the process made. Nobody's stack begins there, so a
+/// frame pointer that leads nowhere, or to a zero, is a register that the compiler uses for something else.
 #[inline(always)]
 pub fn end_in_made_code(outcome: Outcome) -> Outcome {
-    if outcome == Reason::BadFramePointer as u32 || outcome == Reason::CompleteByFramePointer as u32 {
-        Reason::JitCodeWithoutFramePointer as u32
-    } else {
-        outcome
-    }
+    let bad = outcome == Reason::BadFramePointer as u32;
+    let zero = outcome == Reason::CompleteByFramePointer as u32 || outcome == Reason::CompleteAtZero as u32;
+    if bad || zero { Reason::JitCodeWithoutFramePointer as u32 } else { outcome }
 }
 
 /// CFA, where RBP is saved relative to it (0 = unchanged), and a return address that is not on the stack (0 = it is).

@@ -102,8 +102,8 @@ fn a_zero_return_address_is_the_root_only_without_a_frame_pointer() {
     let check = |cursor, reason| assert_eq!(Reason::from_code(zero_return(&cursor)), Some(reason), "{cursor:?}");
     check(Cursor { bp: 0, ..zero }, Reason::Complete);
     check(Cursor { bp: 0, by_frame_pointer: 1, ..zero }, Reason::CompleteByFramePointer);
-    check(zero, Reason::ZeroReturnAddress);
-    check(Cursor { bp: LOST_FRAME_POINTER, ..zero }, Reason::ZeroReturnAddress);
+    check(zero, Reason::CompleteAtZero);
+    check(Cursor { bp: LOST_FRAME_POINTER, ..zero }, Reason::CompleteAtZero);
 }
 
 #[test]
@@ -127,6 +127,7 @@ fn code_that_a_process_made_holds_no_root() {
         let (outcome, _) = step(rule, Cursor { bp, ..caller() });
         assert_eq!(Reason::from_code(end_in_made_code(outcome)), Some(Reason::JitCodeWithoutFramePointer), "{bp:#x}");
     }
+    assert_eq!(end_in_made_code(zero_return(&caller())), Reason::JitCodeWithoutFramePointer as u32);
     for other in [Reason::UnreadableStack, Reason::NoMapping, Reason::TablePending] {
         assert_eq!(end_in_made_code(other as u32), other as u32);
     }

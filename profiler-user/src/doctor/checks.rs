@@ -2,7 +2,7 @@
 
 use super::facts::{Access, Facts};
 use super::report::{Check, Report, Verdict};
-use crate::cli::Exit;
+use crate::exit::Exit;
 use rustix::thread::CapabilitySet;
 
 /// Inode numbers of the initial namespaces, fixed by the kernel (`PROC_PID_INIT_INO`, `PROC_USER_INIT_INO`).

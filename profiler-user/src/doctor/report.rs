@@ -1,6 +1,6 @@
 //! The list of checks and how it is shown.
 
-use crate::cli::Exit;
+use crate::exit::Exit;
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -92,7 +92,9 @@ const TRACEPOINTS: [(&str, &str); 3] = [
 
 /// Loads and starts everything.
 pub fn load(config: &LoadConfig) -> Result<Parts, KernelError> {
-    let mut object = open_object(config)?;
+    let mut object = open_object(&config.object, Some(config.ring_bytes))?;
+    #[cfg(feature = "bpf-log")]
+    super::messages::show(&mut object)?;
     let mut maps = Maps(&mut object);
     let mut rate: Array<MapData, RateConfig> = maps.take("RATE")?;
     let start = RateConfig {
@@ -112,7 +114,8 @@ pub fn load(config: &LoadConfig) -> Result<Parts, KernelError> {
     let answer = maps.take("KEY_OF")?;
     let mut tail_calls: ProgramArray<MapData> = maps.take("PROGRAMS")?;
 
-    let mut programs = load_programs(&mut object, &mut tail_calls)?;
+    let mut programs = load_programs(&mut object)?;
+    tail_calls.set(0, &programs.fd("cont")?, 0).map_err(KernelError::map("write", "PROGRAMS"))?;
     let mut fd = |name| programs.fd(name);
     let inventory = Inventory::new(fd("inventory")?, fd("key_of")?, answer);
     let sampler = fd("sample")?;
@@ -123,15 +126,23 @@ pub fn load(config: &LoadConfig) -> Result<Parts, KernelError> {
     Ok(Parts { rates, tables, events, control, processes, inventory, counters, losses, attached })
 }
 
-fn open_object(config: &LoadConfig) -> Result<Ebpf, KernelError> {
+/// Loads the programs of an object, attaches nothing, and says what the kernel said of each.
+pub fn inspect(object: &[u8]) -> Result<Vec<ProgramFacts>, KernelError> {
+    Ok(load_programs(&mut open_object(object, None)?)?.facts)
+}
+
+/// The maps are made, with rings of the object's own size if no other is told; the programs are not loaded yet.
+fn open_object(object: &[u8], ring_bytes: Option<u32>) -> Result<Ebpf, KernelError> {
     let offsets = offsets(&Btf::of_this_kernel()?)?;
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS);
-    loader.map_max_entries("EVENTS", config.ring_bytes);
+    if let Some(bytes) = ring_bytes {
+        loader.map_max_entries("EVENTS", bytes);
+    }
     for (name, offset) in &offsets {
         loader.override_global(name, offset, true);
     }
-    loader.load(&config.object).map_err(|e| KernelError::Load(Box::new(e)))
+    loader.load(object).map_err(|e| KernelError::Load(Box::new(e)))
 }
 
 /// Takes maps out of the object by name and type.
@@ -194,7 +205,7 @@ where
     program.try_into().map_err(KernelError::program(name))
 }
 
-fn load_programs(object: &mut Ebpf, tail_calls: &mut ProgramArray<MapData>) -> Result<Programs, KernelError> {
+fn load_programs(object: &mut Ebpf) -> Result<Programs, KernelError> {
     let btf = AyaBtf::from_sys_fs().map_err(|e| KernelError::Btf(e.to_string()))?;
     for name in ["cont", "sample"] {
         typed::<PerfEvent>(object, name)?.load().map_err(KernelError::program(name))?;
@@ -209,7 +220,6 @@ fn load_programs(object: &mut Ebpf, tail_calls: &mut ProgramArray<MapData>) -> R
         let program = object.program(name).ok_or(KernelError::Missing(name))?;
         programs.add(name, program).map_err(KernelError::program(name))?;
     }
-    tail_calls.set(0, &programs.fd("cont")?, 0).map_err(KernelError::map("write", "PROGRAMS"))?;
     Ok(programs)
 }
 

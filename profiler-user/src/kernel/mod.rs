@@ -10,6 +10,8 @@ mod inventory;
 mod kallsyms;
 pub mod landlock;
 mod load;
+#[cfg(feature = "bpf-log")]
+mod messages;
 mod offsets;
 mod perf;
 mod pool;
@@ -23,7 +25,7 @@ pub use counters::{Counters, Losses, ProgramCost};
 pub use errors::KernelError;
 pub use inventory::Inventory;
 pub use kallsyms::{KernelSymbols, Symbol};
-pub use load::{Attached, LoadConfig, Parts, ProgramFacts, load};
+pub use load::{Attached, LoadConfig, Parts, ProgramFacts, inspect, load};
 pub use rates::Rates;
 pub use ring::Ring;
 pub use table_maps::TableMaps;

@@ -23,6 +23,10 @@ pub(super) struct Account<'a> {
     pub(super) exited: bool,
     /// All that the kernel had until the window's end was read.
     pub(super) drained: bool,
+    /// Of a process without samples: how many descendants it has, and their CPU time in the window, ns.
+    pub(super) descendants: Option<(usize, Option<u64>)>,
+    /// The samples are those of the process and its descendants.
+    pub(super) children: bool,
     pub(super) window: &'a Window,
 }
 
@@ -45,6 +49,7 @@ impl Account<'_> {
 pub(super) fn sentences(account: &Account<'_>) -> Vec<String> {
     let mut list = vec![source(account), window(account), amount(account)];
     list.extend(completeness(account));
+    list.extend(ends(account));
     list.extend(rates(account));
     list.extend(turns(account));
     list
@@ -53,6 +58,10 @@ pub(super) fn sentences(account: &Account<'_>) -> Vec<String> {
 fn source(account: &Account<'_>) -> String {
     let subject = match account.subject {
         Subject::Host => "the whole host".to_owned(),
+        Subject::Process(known) if account.children => {
+            let pids: BTreeSet<_> = account.window.rows.iter().map(|row| row.image.process).collect();
+            format!("process {} and its descendants ({} processes with samples)", known.id.pid, pids.len())
+        }
         Subject::Process(known) => format!("process {}", known.id.pid),
     };
     let rates = rates_in_force(account).into_keys().map(|rate| format!("{rate} Hz")).collect::<Vec<_>>();
@@ -114,6 +123,23 @@ fn completeness(account: &Account<'_>) -> Option<String> {
     Some(format!("Complete stacks: {complete} of {got} ({share}){rest}."))
 }
 
+/// How sure the ends of complete stacks are, where no unwind table marks them.
+fn ends(account: &Account<'_>) -> Vec<String> {
+    let count = |wanted: Reason| {
+        account.window.rows.iter().filter(|row| row.status == wanted).map(|row| row.count).sum::<u64>()
+    };
+    let sentence = |reason, how: &str| match count(reason) {
+        0 => None,
+        count => Some(format!("{count} of the complete stacks {how}.")),
+    };
+    let by_frame_pointer = "were walked by frame pointers for a part, through code without an unwind table";
+    let at_zero = "end at a return address of zero, as those of fibers do, where no unwind table says that they end";
+    [sentence(Reason::CompleteByFramePointer, by_frame_pointer), sentence(Reason::CompleteAtZero, at_zero)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
 fn rates(account: &Account<'_>) -> Option<String> {
     let rates = rates_in_force(account);
     if rates.len() < 2 {
@@ -133,7 +159,13 @@ fn turns(account: &Account<'_>) -> Vec<String> {
         let after = account.asked.to.0.saturating_sub(account.asked.from.0);
         list.push(format!("The process exited {} after the window began; the window ends there.", seconds(after)));
     }
-    if let Subject::Process(known) = account.subject {
+    if let Some((count, used)) = account.descendants {
+        let used = used.map_or("an unknown amount".to_owned(), seconds);
+        list.push(format!("Its {count} descendants used {used} of CPU time in the window: children=1 shows it."));
+    }
+    if let Subject::Process(known) = account.subject
+        && !account.children
+    {
         let images: BTreeSet<u32> = account.window.rows.iter().map(|row| row.image.exec_id).collect();
         if images.len() > 1 {
             let count = images.len();

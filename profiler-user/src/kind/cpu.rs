@@ -13,7 +13,8 @@ use crate::record::window::{Selection, Span, Window};
 use crate::symbolize::builder::{self, Input, Labels};
 use crate::symbolize::layout::Addresses;
 use crate::watch::Target;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
 
 /// Columns, as Go has them.
@@ -43,6 +44,8 @@ pub struct Request {
     pub hz: u32,
     /// Keep kernel frames.
     pub kernel: bool,
+    /// With all descendants of the process.
+    pub children: bool,
 }
 
 impl Request {
@@ -62,6 +65,7 @@ impl Request {
             ago: parameters.number("ago", 0..=u32::MAX)?,
             hz: parameters.number("hz", 1..=MAX_HZ)?.unwrap_or(DEFAULT_HZ).max(DEFAULT_HZ),
             kernel: parameters.switch("kernel", true)?,
+            children: parameters.switch("children", false)?,
         })
     }
 }
@@ -115,19 +119,35 @@ fn past(profiler: &Profiler, subject: Subject, request: Request, ago: u32) -> Co
 /// Waits for the window's end, or the exit of the process.
 async fn live(profiler: &Profiler, subject: Subject, request: Request) -> Result<Collected, KindError> {
     let process = process_of(&subject);
-    let target = process.map_or(Target::Host, Target::Process);
+    // Children are forked while the window is open: only the host's rate is theirs from their first instant.
+    let target = process.filter(|_| !request.children).map_or(Target::Host, Target::Process);
     let watched = profiler.watch.sample(target, request.hz);
     let preparing = profiler.clone();
     let start = move || {
         preparing.processes.prepare(process, PREPARATION);
+        if request.children {
+            prepare_children(&preparing, process);
+        }
         let mappings = process.map(|process| preparing.processes.mappings(process)).unwrap_or_default();
         (mappings, read_clock(&preparing, process), preparing.processes.now().0)
     };
     let (mappings, cpu_at_start, from) = blocking(start).await?;
-    let exited = wait(profiler, process, Duration::from_secs(u64::from(request.seconds))).await;
+    // Whoever asks for a family wants the window of the family, whose head may be a shell that is gone at once.
+    let head = process.filter(|_| !request.children);
+    let exited = wait(profiler, head, Duration::from_secs(u64::from(request.seconds))).await;
     let to = profiler.processes.now().0;
     drop(watched);
     Ok(Collected { subject, request, asked: Span { from, to }, mappings, cpu_at_start, exited })
+}
+
+/// Has the tables of a process's living descendants built, and their clocks read.
+fn prepare_children(profiler: &Profiler, process: Option<ProcessId>) {
+    let Some(process) = process else { return };
+    let end = Instant::now() + PREPARATION;
+    for child in profiler.recorder.family(process).into_iter().filter(|child| *child != process) {
+        profiler.processes.prepare(Some(child), end.saturating_duration_since(Instant::now()));
+        read_clock(profiler, Some(child));
+    }
 }
 
 /// CPU time so far: number of CPUs (0: it does not matter) and ns.
@@ -175,10 +195,14 @@ fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, Kind
         collected.mappings = newest;
     }
     let drained = profiler.processes.drained(collected.asked.to);
-    let selection = process.map_or(Selection::Host, |process| Selection::Processes(vec![process]));
+    let selection = match process {
+        None => Selection::Host,
+        Some(process) if collected.request.children => Selection::Processes(family(profiler, process)),
+        Some(process) => Selection::of([process]),
+    };
     let window = profiler.recorder.query(selection, collected.asked).map_err(KindError::Recorder)?;
     let covered = covered(&collected, &window)?;
-    let measured = used_between(collected.cpu_at_start, cpu_at_end);
+    let measured = used_between(collected.cpu_at_start, cpu_at_end).filter(|_| !collected.request.children);
     let account = Account {
         subject: &collected.subject,
         asked: collected.asked,
@@ -188,9 +212,38 @@ fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, Kind
         cpu_ns: measured.or(window.cpu_ns),
         exited: collected.exited,
         drained,
+        children: collected.request.children,
+        descendants: process.and_then(|process| descendants(profiler, process, &collected, &window)),
         window: &window,
     };
     Ok(profile(profiler, &collected, &account))
+}
+
+/// A process and its descendants, with their clocks read once more: the account of a window ends with a reading.
+fn family(profiler: &Profiler, process: ProcessId) -> BTreeSet<ProcessId> {
+    let family = profiler.recorder.family(process);
+    for child in family.iter().filter(|child| **child != process) {
+        read_clock(profiler, Some(*child));
+    }
+    family
+}
+
+/// How many descendants a process has that is not sampled itself (the master of a server, a shell), and their CPU time in
+/// the window, ns; none if it is sampled, or they are summed already.
+fn descendants(
+    profiler: &Profiler,
+    process: ProcessId,
+    collected: &Collected,
+    window: &Window,
+) -> Option<(usize, Option<u64>)> {
+    if collected.request.children || !window.rows.is_empty() {
+        return None;
+    }
+    let mut others = family(profiler, process);
+    others.remove(&process);
+    let count = others.len();
+    let window = profiler.recorder.query(Selection::Processes(others), collected.asked).ok()?;
+    (count > 0).then_some((count, window.cpu_ns))
 }
 
 /// The part of the window that the profile is about.
@@ -208,6 +261,7 @@ fn covered(collected: &Collected, window: &Window) -> Result<Span, KindError> {
 
 fn profile(profiler: &Profiler, collected: &Collected, account: &Account<'_>) -> Profile {
     let (labels, addresses) = match &collected.subject {
+        Subject::Process(_) if collected.request.children => (Labels::Processes, Addresses::Synthetic),
         Subject::Process(_) => (Labels::Threads, Addresses::Real(&collected.mappings)),
         Subject::Host => (Labels::Processes, Addresses::Synthetic),
     };

@@ -1,8 +1,9 @@
-//! Call frame information -> unwind rows by file offset, in pages.
+//! Call frame information -> unwind rows by file offset, in pages. Go code has none: its rows come from Go's function table.
 //!
 //! Two passes, so that the memory for a huge file is its list of functions and its finished pages: first every function's
 //! range is listed and sorted, then each one's rules are evaluated in order and go straight into pages.
 
+mod go;
 mod pages;
 mod rules;
 mod spans;
@@ -12,6 +13,7 @@ use super::elf::Elf;
 use super::symbols::Symbols;
 use crate::worker::api::{Segment, UnwindTable};
 use gimli::{BaseAddresses, DebugFrame, EhFrame, EndianSlice, LittleEndian, UnwindContext, UnwindSection};
+use go::{Code, Go};
 use pages::Pages;
 use profiler_ebpf::unwind::rule::{
     CODE_FRAME_POINTER, CODE_FRAME_POINTER_ANY_STACK, CODE_SIGNAL, CODE_STOP, CODE_UNSUPPORTED,
@@ -47,17 +49,24 @@ pub fn unwind_table(elf: &Elf) -> Result<UnwindTable, ParseError> {
         bases: bases(elf, eh_frame.as_ref().map_or(0, |s| s.0)),
     };
     let segments = elf.executable();
+    let functions = Go::read(elf, &segments, &mut rules);
     let mut spans = Spans::new(&segments);
     spans.add_functions(&sections.eh_frame, &sections.bases, Cover::EhFrame, &mut rules);
     spans.sort();
     spans.add_functions(&sections.debug_frame, &sections.bases, Cover::DebugFrame, &mut rules);
+    spans.sort();
+    if let Some(functions) = &functions {
+        functions.add_functions(&mut spans);
+        spans.sort();
+    }
     let has_unwind_info = !spans.is_empty();
-    add_roots(elf, go, &mut spans);
+    add_roots(elf, go && functions.is_none(), &mut spans);
     let filler = if go { CODE_FRAME_POINTER_ANY_STACK } else { CODE_FRAME_POINTER };
     let pages = if spans.is_empty() {
         Pages::new(&[], filler)?
     } else {
-        Builder { sections, rules: &mut rules, filler, context: UnwindContext::new() }
+        let (code, context) = (Code::new(elf, &segments), UnwindContext::new());
+        Builder { sections, go: functions.as_ref(), code, rules: &mut rules, filler, context }
             .build(&segments, &spans.sorted())?
     };
     let (first_page, pages, rows) = pages.finish();
@@ -70,7 +79,7 @@ fn bases(elf: &Elf, eh_frame: u64) -> BaseAddresses {
     BaseAddresses::default().set_eh_frame(eh_frame).set_text(address(".text")).set_got(address(".got"))
 }
 
-/// Known ends of stacks that no unwind information marks.
+/// Known ends of stacks that no unwind information marks. `go`: of Go code without a table that could be read.
 fn add_roots(elf: &Elf, go: bool, spans: &mut Spans<'_>) {
     if go {
         for symbol in Symbols::read(elf).iter() {
@@ -96,6 +105,8 @@ struct Sections<'a> {
 /// The second pass.
 struct Builder<'a> {
     sections: Sections<'a>,
+    go: Option<&'a Go>,
+    code: Code<'a>,
     rules: &'a mut Rules,
     filler: u16,
     context: UnwindContext<usize>,
@@ -120,9 +131,15 @@ impl Builder<'_> {
         let mut following = spans.iter().skip(1);
         for span in spans {
             let next = following.next().map_or(segment_end, |s| s.start);
-            let mut at = |address: u64, code| pages.push(segment.offset + (address - segment.address), code);
+            let mut at =
+                |address: u64, code| pages.push(segment.offset + address.saturating_sub(segment.address), code);
             match span.cover {
                 Cover::Code(code) => at(span.start, code)?,
+                Cover::Go(number) => {
+                    if let Some(go) = self.go {
+                        go.function(number, span.clip(next), &mut self.code, self.rules, &mut at)?;
+                    }
+                }
                 Cover::EhFrame(offset) => {
                     let section = self.sections.eh_frame;
                     self.function(&section, offset, span.clip(next), segment.address, &mut at)?;

@@ -1,13 +1,14 @@
 //! ELF headers: segments, sections, build ID. Sections are read when asked for and decompressed under a cap.
 
 use super::ParseError;
+use super::headerless;
 use super::source::Source;
 use crate::worker::api::{FileFacts, Segment};
 use flate2::{Decompress, FlushDecompress, Status};
 use object::LittleEndian as LE;
 use object::elf::{
-    self, CompressionHeader64, EM_X86_64, FileHeader64, NoteHeader64, PF_X, PT_LOAD, PT_NOTE, ProgramHeader64,
-    SHF_COMPRESSED, SHT_NOBITS, SHT_NOTE, SectionHeader64,
+    self, CompressionHeader64, EM_X86_64, FileHeader64, NoteHeader64, PF_X, PT_DYNAMIC, PT_GNU_EH_FRAME, PT_LOAD,
+    PT_NOTE, ProgramHeader64, SHF_COMPRESSED, SHT_NOBITS, SHT_NOTE, SectionHeader64,
 };
 use object::pod::{Pod, from_bytes, slice_from_bytes};
 
@@ -69,9 +70,13 @@ impl Elf {
         if ident.magic != elf::ELFMAG || ident.class != elf::ELFCLASS64 || ident.data != elf::ELFDATA2LSB {
             return Err(ParseError::NotElf);
         }
-        let (loads, notes) = read_segments(&source, header)?;
+        let Headers { loads, notes, dynamic, eh_frame_header } = read_segments(&source, header)?;
         // A file without usable section headers (packed, damaged) still has segments.
-        let sections = read_sections(&source, header).unwrap_or_default();
+        let mut sections = read_sections(&source, header).unwrap_or_default();
+        if sections.is_empty() {
+            let loads: Vec<Segment> = loads.iter().map(|load| load.segment).collect();
+            sections = headerless::Segments { source: &source, loads: &loads, dynamic, eh_frame_header }.sections();
+        }
         let (entry, machine) = (header.e_entry.get(LE), header.e_machine.get(LE));
         Ok(Elf { source, entry, machine, loads, notes, sections })
     }
@@ -101,9 +106,9 @@ impl Elf {
         self.sections.iter().find(|s| s.name == name && s.kind != SHT_NOBITS)
     }
 
-    /// Has a Go function table, so it holds Go code.
+    /// Holds Go code.
     pub fn is_go(&self) -> bool {
-        self.sections.iter().any(|s| s.name == ".gopclntab" || s.name == ".data.rel.ro.gopclntab")
+        super::pclntab::is_go(self)
     }
 
     /// Executable segments, by offset.
@@ -194,9 +199,29 @@ fn pod<T: Pod>(bytes: &[u8]) -> Result<&T, ParseError> {
     from_bytes(bytes).map(|(t, _)| t).map_err(|()| ParseError::Damaged("a header is cut short"))
 }
 
-type Ranges = Vec<(u64, u64)>;
+/// Little-endian number at an offset.
+pub(super) fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|word| u32::from_le_bytes(*word))
+}
 
-fn read_segments(source: &Source, header: &FileHeader64<LE>) -> Result<(Vec<Load>, Ranges), ParseError> {
+/// As [`read_u32`].
+pub(super) fn read_u64(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|word| u64::from_le_bytes(*word))
+}
+
+/// What the program headers say.
+#[derive(Default)]
+struct Headers {
+    loads: Vec<Load>,
+    /// Offset and size of each.
+    notes: Vec<(u64, u64)>,
+    /// Offset and size.
+    dynamic: Option<(u64, u64)>,
+    /// Offset and address.
+    eh_frame_header: Option<(u64, u64)>,
+}
+
+fn read_segments(source: &Source, header: &FileHeader64<LE>) -> Result<Headers, ParseError> {
     let count = usize::from(header.e_phnum.get(LE)).min(MAX_SEGMENTS);
     let length = (count * size_of::<ProgramHeader64<LE>>()) as u64;
     if count > 0 && usize::from(header.e_phentsize.get(LE)) != size_of::<ProgramHeader64<LE>>() {
@@ -204,7 +229,7 @@ fn read_segments(source: &Source, header: &FileHeader64<LE>) -> Result<(Vec<Load
     }
     let bytes = source.read("program headers", header.e_phoff.get(LE), length)?;
     let headers = table::<ProgramHeader64<LE>>(&bytes, count);
-    let (mut loads, mut notes) = (Vec::new(), Vec::new());
+    let mut found = Headers::default();
     for h in headers {
         let (offset, size) = (h.p_offset.get(LE), h.p_filesz.get(LE));
         // What lies behind the end of the file cannot be mapped with content.
@@ -212,13 +237,15 @@ fn read_segments(source: &Source, header: &FileHeader64<LE>) -> Result<(Vec<Load
         let segment = Segment { offset, size, address: h.p_vaddr.get(LE) };
         match h.p_type.get(LE) {
             PT_LOAD if size > 0 && segment.address.checked_add(size).is_some() => {
-                loads.push(Load { executable: h.p_flags.get(LE) & PF_X != 0, segment });
+                found.loads.push(Load { executable: h.p_flags.get(LE) & PF_X != 0, segment });
             }
-            PT_NOTE => notes.push((offset, size)),
+            PT_NOTE => found.notes.push((offset, size)),
+            PT_DYNAMIC => found.dynamic = Some((offset, size)),
+            PT_GNU_EH_FRAME => found.eh_frame_header = Some((offset, segment.address)),
             _ => {}
         }
     }
-    Ok((loads, notes))
+    Ok(found)
 }
 
 fn read_sections(source: &Source, header: &FileHeader64<LE>) -> Result<Vec<Section>, ParseError> {

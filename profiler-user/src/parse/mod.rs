@@ -6,6 +6,7 @@
 //! | [`source`] | positioned, capped reads |
 //! | [`elf`] | headers, sections, build ID, symbol table |
 //! | [`eh_frame`] | unwind rows by file offset |
+//! | `pclntab` | Go's functions and how deep their stacks are |
 //! | [`dwarf`] | functions, lines, inlined calls |
 //! | [`demangle`] | names for people |
 //! | [`names`] | all of the above, for one address |
@@ -15,7 +16,9 @@ pub mod demangle;
 pub mod dwarf;
 pub mod eh_frame;
 pub mod elf;
+mod headerless;
 pub mod names;
+mod pclntab;
 pub mod perf_map;
 pub mod source;
 pub mod symbols;

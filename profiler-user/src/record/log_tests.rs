@@ -16,7 +16,7 @@ fn window(log: &Log, selection: &Selection, span: Span) -> Window {
 }
 
 fn of(pid: u32) -> Selection {
-    Selection::Processes(vec![process(pid)])
+    Selection::of([process(pid)])
 }
 
 fn count(window: &Window) -> u64 {

@@ -11,6 +11,7 @@ use crate::event::{Event, MonoTime, Pid, ProcessId};
 use crossbeam_channel::Sender;
 use profiler_ebpf::abi::maps::LossKey;
 use profiler_ebpf::reasons::Reason;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -79,6 +80,7 @@ pub(super) enum Command {
     Query(Selection, Span, Sender<Answer>),
     Number(Pid, Sender<Vec<ProcessInfo>>),
     List(Filter, Sender<Vec<ProcessInfo>>),
+    Family(ProcessId, Sender<BTreeSet<ProcessId>>),
     Recorded(Sender<Vec<ProcessId>>),
     Stats(Sender<RecorderStats>),
 }
@@ -139,6 +141,7 @@ impl Owner {
             Command::List(filter, reply) => {
                 drop(reply.send(self.processes.list(filter, self.now, self.log.floor())));
             }
+            Command::Family(root, reply) => drop(reply.send(self.processes.family(root))),
             Command::Recorded(reply) => drop(reply.send(self.processes.recorded(self.log.floor()))),
             Command::Stats(reply) => drop(reply.send(self.stats())),
         }

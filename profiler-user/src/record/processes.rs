@@ -4,7 +4,7 @@
 use super::clock::Clock;
 use super::window::{Selection, Span};
 use crate::event::{Comm, ImageId, MonoTime, Pid, ProcessFact, ProcessId, Sample, UserIds};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A dead process of which nothing is recorded is forgotten after this, ns.
 const LINGER: u64 = 60_000_000_000;
@@ -257,6 +257,23 @@ impl Processes {
             Filter::Exited => entry.info.exited.is_some() && entry.is_recorded(floor),
         };
         self.known.values().filter(wanted).map(|entry| entry.info_at(now)).collect()
+    }
+
+    /// A process and all that descend from it, as far as they are known, the dead too. A child is one that was forked by
+    /// whoever had the parent's number then; who was orphaned before it was met is not known to be one.
+    pub(super) fn family(&self, root: ProcessId) -> BTreeSet<ProcessId> {
+        // In the order of their starts, so that a parent comes before its children.
+        let mut all: Vec<(ProcessId, Pid)> = self.known.values().map(|e| (e.info.id, e.info.parent)).collect();
+        all.sort_unstable_by_key(|(id, _)| (id.start, id.pid));
+        let mut holders: HashMap<Pid, ProcessId> = HashMap::new();
+        let mut family = BTreeSet::from([root]);
+        for (id, parent) in all {
+            if holders.get(&parent).is_some_and(|parent| family.contains(parent)) {
+                family.insert(id);
+            }
+            holders.insert(id.pid, id);
+        }
+        family
     }
 
     /// The living of which samples are recorded.

@@ -195,9 +195,9 @@ fn the_cpu_time_of_a_selection_is_the_sum_of_what_is_known() {
     }
     let span = Span { from: MonoTime(120), to: MonoTime(180) };
     let within = |selection| table.cpu_within(&selection, span);
-    assert_eq!(within(Selection::Processes(vec![process(7)])), Some(30));
-    assert_eq!(within(Selection::Processes(vec![process(9)])), None);
-    assert_eq!(within(Selection::Processes(vec![process(7), process(8), process(9)])), Some(90));
+    assert_eq!(within(Selection::of([process(7)])), Some(30));
+    assert_eq!(within(Selection::of([process(9)])), None);
+    assert_eq!(within(Selection::of([process(7), process(8), process(9)])), Some(90));
     assert_eq!(within(Selection::Host), None);
 }
 
@@ -219,4 +219,24 @@ fn the_table_fits_its_budget_by_forgetting_the_dead_and_then_old_images() {
     table.fit(1);
     assert_eq!(table.len(), 50, "the living stay");
     assert_eq!(only(&table, 1).images.len(), 1);
+}
+
+#[test]
+fn a_family_is_who_was_forked_by_its_members_and_not_by_who_had_their_numbers_before() {
+    let mut table = table();
+    let at = |pid: u32, start: u64, parent: u32| {
+        let image = ImageId { process: ProcessId { pid: Pid(pid), start }, exec_id: 0 };
+        ProcessFact { image, parent: Pid(parent), ..fact(pid, start) }
+    };
+    let who = |pid, start| ProcessId { pid: Pid(pid), start };
+    for (pid, start, parent) in [(20, 5, 10), (10, 10, 1), (11, 20, 10), (12, 30, 11), (13, 40, 1), (30, 50, 20)] {
+        table.fork(&at(pid, start, parent));
+    }
+    table.exit(&at(11, 20, 10), 7);
+    // The number of the first child is given anew, to a stranger who has a child.
+    table.fork(&at(11, 60, 1));
+    table.fork(&at(14, 70, 11));
+    let family = table.family(who(10, 10));
+    assert_eq!(family.into_iter().collect::<Vec<_>>(), [who(10, 10), who(11, 20), who(12, 30)]);
+    assert_eq!(table.family(who(99, 1)).len(), 1);
 }

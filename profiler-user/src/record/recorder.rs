@@ -8,6 +8,7 @@ use super::window::{Selection, Span, Window};
 use crate::event::{Event, MonoTime, Pid, ProcessId};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use profiler_ebpf::abi::maps::LossKey;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -138,6 +139,11 @@ impl Recorder {
     /// Processes that live, or the recorded dead. Blocking.
     pub fn processes(&self, filter: Filter) -> Vec<ProcessInfo> {
         self.ask(|reply| Command::List(filter, reply)).unwrap_or_default()
+    }
+
+    /// A process and all that descend from it, as far as they are known, the dead of the last minute too. Blocking.
+    pub fn family(&self, root: ProcessId) -> BTreeSet<ProcessId> {
+        self.ask(|reply| Command::Family(root, reply)).unwrap_or_else(|_ended| BTreeSet::from([root]))
     }
 
     /// Living processes of which samples are recorded: whose CPU clocks are to be read once a second. Blocking.

@@ -55,7 +55,7 @@ fn losses_belong_to_their_process_and_their_time() {
     let key = |pid: u32, reason: u32| LossKey { start_boottime: process(pid).start, tgid: pid, reason };
     recorder.losses(vec![(key(7, Reason::RingFull as u32), 3), (key(8, 31), 2)], MonoTime(2 * SECOND));
     recorder.losses(vec![(key(7, Reason::RingFull as u32), 5)], MonoTime(4 * SECOND));
-    let of = |pid, to| recorder.query(Selection::Processes(vec![process(pid)]), span(0, to)).unwrap().losses;
+    let of = |pid, to| recorder.query(Selection::of([process(pid)]), span(0, to)).unwrap().losses;
     assert_eq!(of(7, 3 * SECOND), [(Reason::RingFull, 3)]);
     assert_eq!(of(7, 5 * SECOND), [(Reason::RingFull, 8)]);
     assert_eq!(of(8, 5 * SECOND), [(Reason::BadRecord, 2)]);
@@ -67,7 +67,7 @@ fn cpu_time_comes_from_readings_and_the_exit() {
     recorder.push(vec![Event::Fork(fact(7, 2 * SECOND)), Event::Sample(sample(7, 3 * SECOND, &[1]))]);
     recorder.cpu_clocks(vec![(process(7), MonoTime(3 * SECOND), 600)]);
     recorder.push(vec![Event::Exit { fact: fact(7, 4 * SECOND), cpu_ns: 1_000, exit_code: 0 }]);
-    let only = || Selection::Processes(vec![process(7)]);
+    let only = || Selection::of([process(7)]);
     let cpu = |from, to| recorder.query(only(), span(from, to)).unwrap().cpu_ns;
     assert_eq!(cpu(SECOND, 10 * SECOND), Some(1_000));
     assert_eq!(cpu(2 * SECOND + SECOND / 2, 3 * SECOND + SECOND / 2), Some(500));

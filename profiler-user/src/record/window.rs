@@ -2,6 +2,7 @@
 
 use crate::event::{Comm, FrameWord, ImageId, MonoTime, ProcessId, Tid};
 use profiler_ebpf::reasons::Reason;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Which processes a query is about.
@@ -10,10 +11,15 @@ pub enum Selection {
     /// All processes of the host.
     Host,
     /// These.
-    Processes(Vec<ProcessId>),
+    Processes(BTreeSet<ProcessId>),
 }
 
 impl Selection {
+    /// These processes.
+    pub fn of(processes: impl IntoIterator<Item = ProcessId>) -> Self {
+        Selection::Processes(processes.into_iter().collect())
+    }
+
     /// True if it is about that process too.
     pub fn holds(&self, process: ProcessId) -> bool {
         match self {

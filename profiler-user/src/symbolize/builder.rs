@@ -140,10 +140,11 @@ fn labels_of(row: &Row, labels: Labels) -> Vec<Label> {
 }
 
 /// The mapping of the main binary. Of one process: by its path, else by the path's last part, else the one that holds the
-/// outermost frames of the main thread (other threads begin in libc), else the lowest. Of many processes: the kernel's.
+/// outermost frames of the main thread (other threads begin in libc), else the lowest. A dynamic loader that was told to
+/// run a program is not that program. Of a family its head's; of the host the kernel's.
 fn main_mapping(layout: &Layout, input: &Input<'_>, stacks: &[Vec<CodePoint>]) -> Option<usize> {
     let position = |wanted: &dyn Fn(&LaidMapping) -> bool| layout.mappings.iter().position(wanted);
-    if input.labels == Labels::Processes {
+    if input.labels == Labels::Processes && input.main.is_none() {
         return position(&|laid| matches!(laid.origin, Origin::Kernel(module) if module.0 == 0));
     }
     let by_path = |path: &str| position(&|laid| laid.mapping.file == path);
@@ -153,7 +154,14 @@ fn main_mapping(layout: &Layout, input: &Input<'_>, stacks: &[Vec<CodePoint>]) -
         files.min_by_key(|(_, laid)| laid.mapping.start).map(|(index, _)| index)
     };
     let named = input.main.and_then(|path| by_path(path).or_else(|| by_last_part(path)));
-    named.or_else(|| outermost_of_main_thread(layout, input.rows, stacks)).or_else(lowest)
+    let program = named.filter(|_| input.main.is_some_and(|path| !is_loader(path)));
+    program.or_else(|| outermost_of_main_thread(layout, input.rows, stacks)).or(named).or_else(lowest)
+}
+
+/// `ld-linux-x86-64.so.2`, `ld-musl-x86_64.so.1`, `ld.so`, `ld-2.31.so`.
+fn is_loader(path: &str) -> bool {
+    let name = last_part(path);
+    name.strip_prefix("ld").is_some_and(|rest| rest.starts_with(['-', '.']) && rest.contains(".so"))
 }
 
 fn outermost_of_main_thread(layout: &Layout, rows: &[Row], stacks: &[Vec<CodePoint>]) -> Option<usize> {

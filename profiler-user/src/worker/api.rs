@@ -21,7 +21,7 @@ pub struct FileFacts {
     pub build_id: String,
     /// Executable PT_LOAD segments, by offset.
     pub segments: Vec<Segment>,
-    /// Has a `.gopclntab`, so it is a Go program.
+    /// Holds Go code.
     pub go: bool,
 }
 

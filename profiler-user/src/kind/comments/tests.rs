@@ -28,6 +28,8 @@ fn check(window: &Window, change: impl Fn(&mut Account<'_>), wanted: &[&str]) {
         cpu_ns: Some(10 * SECOND),
         exited: false,
         drained: true,
+        descendants: None,
+        children: false,
         window,
     };
     change(&mut account);
@@ -88,5 +90,21 @@ fn changes_within_the_window_are_named() {
         account.cpu_ns = None;
         account.exited = true;
     };
+    check(&window, change, &wanted);
+}
+
+#[test]
+fn a_master_without_samples_points_to_its_children() {
+    let window = Window::default();
+    let change = |account: &mut Account<'_>| {
+        account.cpu_ns = Some(0);
+        account.descendants = Some((3, Some(2 * SECOND)));
+    };
+    let wanted = [
+        "pprofd: CPU time of process 4711, by a timer on each CPU at 99 Hz; stacks were walked in the kernel.",
+        "Window asked for: 10.000 s; covered: 10.000 s.",
+        "No sample: the scheduler accounts 0.000 s of CPU time in the window, about 0 samples; none was lost.",
+        "Its 3 descendants used 2.000 s of CPU time in the window: children=1 shows it.",
+    ];
     check(&window, change, &wanted);
 }

@@ -55,13 +55,18 @@ impl Rules {
                 if rule.rbp_kind == RBP_UNDEFINED {
                     self.unsupported("frame pointer rule");
                 }
-                compact(&rule).unwrap_or_else(|| self.slot(rule))
+                self.code_of(rule)
             }
             Err(kind) => {
                 self.unsupported(kind);
                 CODE_UNSUPPORTED
             }
         }
+    }
+
+    /// The code of a rule.
+    pub(super) fn code_of(&mut self, rule: Rule) -> u16 {
+        compact(&rule).unwrap_or_else(|| self.slot(rule))
     }
 
     fn slot(&mut self, rule: Rule) -> u16 {

@@ -18,6 +18,8 @@ pub(super) enum Cover {
     EhFrame(u32),
     /// An entry of `.debug_frame` at this offset of the section.
     DebugFrame(u32),
+    /// The function of that number in Go's table.
+    Go(u32),
     /// A code.
     Code(u16),
 }
@@ -114,7 +116,8 @@ impl<'a> Spans<'a> {
         self.add(span);
     }
 
-    fn add(&mut self, span: Span) {
+    /// Adds a span unless something that was sorted covers its start.
+    pub(super) fn add(&mut self, span: Span) {
         let holds = |s: &&Segment| span.start.checked_sub(s.address).is_some_and(|at| at < s.size);
         let Some(segment) = self.segments.iter().find(holds) else { return };
         let span = span.clip(segment.address.saturating_add(segment.size));

@@ -5,6 +5,7 @@ use crate::event::{FileNumber, FileOffset, Pid};
 use crate::target::testing::{Child, ProcRoot, compile, eventually};
 use rustix::fs::{CWD, FileType, Mode, fstat, major, makedev, minor, mknodat};
 use std::fs;
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
@@ -251,7 +252,7 @@ const WAITS: &str = "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n
 #[test]
 fn a_deleted_program_is_opened_by_its_mapping() {
     if !may_open_map_files() {
-        return;
+        return left_out("it takes CAP_CHECKPOINT_RESTORE to open a mapping");
     }
     let folder = tempfile::tempdir().expect("temporary folder");
     let program = compile(folder.path(), "deleted", WAITS);
@@ -281,7 +282,7 @@ fn a_program_in_another_mount_namespace_is_opened_by_its_mounts() {
     let mut child = Child::spawn(Command::new("unshare").args(["-m", "sh", "-c", &script]));
     if child.line() != "ready" {
         assert!(!rustix::process::getuid().is_root(), "root can make a mount namespace");
-        return;
+        return left_out("it takes root to make a mount namespace");
     }
     let inside =
         Path::new("/proc").join(child.pid().to_string()).join("root").join(place.strip_prefix("/").expect("absolute"));
@@ -291,6 +292,11 @@ fn a_program_in_another_mount_namespace_is_opened_by_its_mounts() {
     let opened = open(&Proc::default(), &seen, &ByStat, MAX_FILE_SIZE).expect("open");
     assert_eq!(opened.path, place.join("bin/hidden").to_string_lossy());
     assert_ne!(opened.mount_namespace, Proc::default().mount_namespace(Pid(std::process::id())).expect("namespace"));
+}
+
+/// Past the runner, which would keep it to itself: who reads the result should know.
+fn left_out(why: &str) {
+    writeln!(std::io::stderr(), "left out: {why}").expect("standard error");
 }
 
 /// CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN.
@@ -334,19 +340,28 @@ fn a_hanging_file_system_costs_its_threads_and_no_more() {
     let opener = Opener::start(scene.root.proc(), Arc::clone(&hanging) as Arc<dyn KeyOf>, config).expect("start");
     let (soon, late) = (Duration::from_millis(20), Duration::from_secs(10));
     assert!(opener.open(&seen, late).is_ok());
+    // On a busy host a thread may not even begin in time: then the caller gave up, and no thread is stuck.
+    let stick = |count| {
+        eventually("a thread is stuck", || {
+            assert!(matches!(opener.open(&seen, soon), Err(OpenError::Deadline(_))));
+            opener.counts().stuck == count
+        });
+    };
 
     hanging.hangs.store(true, Ordering::SeqCst);
     let begun = Instant::now();
-    assert!(matches!(opener.open(&seen, soon), Err(OpenError::Deadline(_))));
+    stick(1);
     assert!(begun.elapsed() < Duration::from_secs(5));
     hanging.hangs.store(false, Ordering::SeqCst);
     assert!(opener.open(&seen, late).is_ok(), "the stuck thread was replaced");
 
     hanging.hangs.store(true, Ordering::SeqCst);
-    assert!(matches!(opener.open(&seen, soon), Err(OpenError::Deadline(_))));
-    assert!(matches!(opener.open(&seen, soon), Err(OpenError::Deadline(_))));
+    stick(2);
+    stick(3);
     assert!(matches!(opener.open(&seen, late), Err(OpenError::Stuck(3))), "refused at once");
-    assert_eq!(opener.counts(), OpenerCounts { opened: 2, failed: 4, late: 4, stuck: 3 });
+    let counts = opener.counts();
+    assert_eq!(counts, OpenerCounts { opened: 2, failed: counts.late, late: counts.late, stuck: 3 });
+    assert!(counts.late >= 4, "{counts:?}");
 
     hanging.hangs.store(false, Ordering::SeqCst);
     hanging.release();

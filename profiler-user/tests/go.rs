@@ -1,0 +1,280 @@
+//! Unwind rows of Go programs, judged by the `.debug_frame` that Go's linker writes, read with gimli, and by objdump.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use gimli::{BaseAddresses, CfaRule, DebugFrame, LittleEndian, Register, UnwindContext, UnwindSection};
+use profiler_ebpf::unwind::rule::{
+    CODE_FRAME_POINTER_ANY_STACK, CODE_SIGNAL, CODE_STOP, DICTIONARY, KIND_REGISTER, PAGE_BITS, RBP_AT_CFA, RBP_SAME,
+    REGISTER_SP, Rule,
+};
+use profiler_user::event::FileNumber;
+use profiler_user::worker::api::UnwindTable;
+use profiler_user::worker::{TrustDomain, Worker, WorkerConfig, WorkerError};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Frames of many sizes, also too large for a compact code; a leaf without one; assembly of the standard library that uses RBP.
+const SOURCE: &str = "package main
+
+import (
+\t\"crypto/sha1\"
+\t\"crypto/sha256\"
+\t\"fmt\"
+\t\"os\"
+\t\"sort\"
+)
+
+//go:noinline
+func leaf(n int) int {
+\treturn n*3 + 1
+}
+
+//go:noinline
+func large(n int) byte {
+\tvar array [9000]byte
+\tfor i := range array {
+\t\tarray[i] = byte(leaf(n + i))
+\t}
+\tsort.Slice(array[:], func(a, b int) bool { return array[a] < array[b] })
+\treturn array[n]
+}
+
+func main() {
+\tfmt.Println(sha1.Sum([]byte{large(len(os.Args))}), sha256.Sum256([]byte{large(2)}))
+}
+";
+
+const CGO: &str = "package main
+
+// int twice(int x) { return x * 2; }
+import \"C\"
+import \"fmt\"
+
+func main() { fmt.Println(C.twice(3)) }
+";
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn hex(word: &str) -> u64 {
+    u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap()
+}
+
+const DOMAIN: TrustDomain = TrustDomain { owner: 0, mount_namespace: 1 };
+
+fn worker() -> Worker {
+    let executable = PathBuf::from(env!("CARGO_BIN_EXE_pprofd"));
+    let config = WorkerConfig { executable, workers: 1, memory: 2 << 30, deadline: Duration::from_mins(1) };
+    Worker::start(config).unwrap()
+}
+
+struct Program {
+    folder: tempfile::TempDir,
+}
+
+impl Program {
+    fn build(source: &str, flags: &[&str]) -> Program {
+        let program = Program { folder: tempfile::tempdir().unwrap() };
+        let file = program.folder.path().join("main.go");
+        fs::write(&file, source).unwrap();
+        let installed = "/usr/local/go/bin/go";
+        let mut go = Command::new(if Path::new(installed).exists() { installed } else { "go" });
+        go.env("GO111MODULE", "off").env("GOFLAGS", "").env("GOTOOLCHAIN", "local");
+        go.env("CGO_ENABLED", if source == CGO { "1" } else { "0" });
+        run(go.arg("build").args(flags).arg("-o").arg(program.path()).arg(&file));
+        program
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("program")
+    }
+
+    fn table(&self) -> UnwindTable {
+        let file = File::open(self.path()).unwrap();
+        let table = worker().unwind_table(DOMAIN, FileNumber(1), file.as_fd()).unwrap();
+        assert!(table.any_stack && table.has_unwind_info);
+        table
+    }
+
+    /// What is added to an address of Go code to get its offset in the file.
+    fn to_offset(&self) -> u64 {
+        let headers = run(Command::new("readelf").args(["-lW"]).arg(self.path()));
+        let line = headers.lines().find(|l| l.trim_start().starts_with("LOAD") && l.contains("R E")).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        hex(words[1]).wrapping_sub(hex(words[2]))
+    }
+
+    /// Where a section lies in the file.
+    fn section(&self, name: &str) -> Range<usize> {
+        let sections = run(Command::new("readelf").args(["-SW"]).arg(self.path()));
+        let line = sections.lines().find(|l| l.contains(&format!(" {name} "))).unwrap();
+        let words: Vec<&str> = line.split(']').nth(1).unwrap().split_whitespace().collect();
+        let (offset, size) = (usize::try_from(hex(words[3])).unwrap(), usize::try_from(hex(words[4])).unwrap());
+        offset..offset + size
+    }
+
+    /// Names of functions by address.
+    fn names(&self) -> BTreeMap<u64, String> {
+        let symbols = run(Command::new("nm").arg(self.path()));
+        let words = symbols.lines().map(|l| l.split_whitespace().collect::<Vec<_>>()).filter(|w| w.len() == 3);
+        words.filter(|w| w[1].eq_ignore_ascii_case("t")).map(|w| (hex(w[0]), w[2].to_owned())).collect()
+    }
+}
+
+/// The code in force at an offset, and what it means as a rule of the dictionary.
+fn rule_at(table: &UnwindTable, offset: u64) -> (u16, Rule) {
+    let page = table.pages[usize::try_from((offset >> PAGE_BITS) - table.first_page).unwrap()];
+    let rows = &table.rows[page.0 as usize..][..usize::from(page.1)];
+    let within = offset & ((1 << PAGE_BITS) - 1);
+    let code = rows[rows.partition_point(|r| u64::from(r.0) <= within) - 1].1;
+    if code & DICTIONARY != 0 {
+        return (code, table.rules[usize::from(code & !DICTIONARY)]);
+    }
+    let rbp = i32::from(code >> 9);
+    let rbp_kind = if rbp == 0 { RBP_SAME } else { RBP_AT_CFA };
+    let (cfa_offset, rbp_offset) = (i32::from(code & 511) * 8, -8 * rbp);
+    (code, Rule { kind: KIND_REGISTER, cfa_register: REGISTER_SP, rbp_kind, cfa_offset, rbp_offset, ..Rule::default() })
+}
+
+/// (address, end, CFA - RSP) of every row of `.debug_frame`.
+fn rows_by_gimli(bytes: &[u8]) -> Vec<(u64, u64, i64)> {
+    let (section, bases) = (DebugFrame::new(bytes, LittleEndian), BaseAddresses::default());
+    let (mut entries, mut context, mut rows) = (section.entries(&bases), UnwindContext::new(), Vec::new());
+    while let Some(entry) = entries.next().unwrap() {
+        let gimli::CieOrFde::Fde(partial) = entry else { continue };
+        let fde = partial.parse(DebugFrame::cie_from_offset).unwrap();
+        let mut table = fde.rows(&section, &bases, &mut context).unwrap();
+        while let Some(row) = table.next_row().unwrap() {
+            if let CfaRule::RegisterAndOffset { register: Register(7), offset } = row.cfa() {
+                rows.push((row.start_address(), row.end_address(), *offset));
+            }
+        }
+    }
+    rows
+}
+
+/// Every address of every Go function has the CFA of `.debug_frame`, or follows a frame pointer where that has a frame.
+fn check_depths(program: &Program) {
+    let (table, names, to_offset) = (program.table(), program.names(), program.to_offset());
+    let (mut exact, mut followed) = (0u64, 0u64);
+    for (start, end, expected) in rows_by_gimli(&fs::read(program.path()).unwrap()[program.section(".debug_frame")]) {
+        let name = names.range(..=start).next_back().unwrap().1;
+        for address in start..end {
+            let (code, rule) = rule_at(&table, address.wrapping_add(to_offset));
+            let what = || format!("{address:#x} of {name}: {code:#x} {rule:?}, not {expected}");
+            match code {
+                CODE_STOP => {
+                    let roots = ["runtime.goexit", "runtime.mcall", "runtime.mstart", "runtime.rt0_go"];
+                    assert!(roots.contains(&name.trim_end_matches(".abi0")), "{}", what());
+                }
+                // Its first byte is the last one of what stands before it.
+                CODE_SIGNAL => assert!(names.range(..=address + 1).next_back().unwrap().1.contains("sigreturn")),
+                CODE_FRAME_POINTER_ANY_STACK => {
+                    // They leave for another stack.
+                    let writes_sp = ["gogo", "runtime.morestack", "runtime.clone"];
+                    let frameless = writes_sp.contains(&name.trim_end_matches(".abi0"));
+                    assert!(expected >= 16 || frameless, "{}", what());
+                    followed += 1;
+                }
+                _ => {
+                    let right = rule.kind == KIND_REGISTER && rule.cfa_register == REGISTER_SP;
+                    assert!(right && i64::from(rule.cfa_offset) == expected, "{}", what());
+                    exact += 1;
+                }
+            }
+        }
+    }
+    assert!(exact > 20_000 && followed > 200_000, "{exact} by depth, {followed} by frame pointer");
+}
+
+/// Where objdump shows that a frame pointer is set and that it is restored.
+fn check_frame_pointers(program: &Program) {
+    let (table, to_offset) = (program.table(), program.to_offset());
+    let listing = run(Command::new("objdump").args(["-d", "--no-show-raw-insn", "-j", ".text"]).arg(program.path()));
+    let lines = listing.lines().filter_map(|l| l.split_once(":\t"));
+    let lines: Vec<(u64, &str)> = lines.map(|(at, code)| (hex(at.trim()), code.trim())).collect();
+    let code_at = |address: u64| rule_at(&table, address.wrapping_add(to_offset));
+    let (mut set, mut restored) = (0, 0);
+    for three in lines.windows(3) {
+        let [(_, first), (second_at, second), (third_at, _)] = *three else { unreachable!() };
+        let words = |code: &str| code.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        if words(first) == ["push", "%rbp"] && words(second) == ["mov", "%rsp,%rbp"] {
+            let (before, after) = (code_at(second_at), code_at(third_at));
+            // Until it is set it is the caller's.
+            assert_eq!((before.1.rbp_kind, before.1.cfa_offset), (RBP_SAME, 16), "{second_at:#x} {before:?}");
+            let saved = (after.1.rbp_kind, after.1.rbp_offset) == (RBP_AT_CFA, -16);
+            assert!(after.0 == CODE_FRAME_POINTER_ANY_STACK || saved, "{third_at:#x} {after:?}");
+            set += 1;
+        }
+        if words(first) == ["pop", "%rbp"] && words(second) == ["ret"] {
+            assert_eq!(code_at(second_at).0, 1, "{second_at:#x}");
+            restored += 1;
+        }
+    }
+    assert!(set > 1000 && restored > 1000, "{set} frames set, {restored} restored");
+}
+
+#[test]
+fn rows_of_a_go_program_are_those_of_its_debug_frame() {
+    let program = Program::build(SOURCE, &["-ldflags=-compressdwarf=false"]);
+    check_depths(&program);
+    check_frame_pointers(&program);
+}
+
+#[test]
+fn rows_of_a_position_independent_go_program_are_those_of_its_debug_frame() {
+    let program = Program::build(SOURCE, &["-buildmode=pie", "-ldflags=-compressdwarf=false"]);
+    check_depths(&program);
+    check_frame_pointers(&program);
+}
+
+#[test]
+fn rows_of_a_go_program_with_c_code_are_those_of_its_debug_frame() {
+    for mode in ["-buildmode=exe", "-buildmode=pie"] {
+        check_depths(&Program::build(CGO, &[mode, "-ldflags=-linkmode=external -compressdwarf=false"]));
+    }
+}
+
+#[test]
+fn a_stripped_go_program_has_the_same_rows() {
+    for mode in ["-buildmode=exe", "-buildmode=pie"] {
+        let whole = Program::build(SOURCE, &[mode, "-ldflags=-compressdwarf=false"]);
+        let stripped = Program::build(SOURCE, &[mode, "-ldflags=-s -w"]);
+        assert_eq!(stripped.table(), whole.table(), "{mode}");
+    }
+    let stripped = Program::build(CGO, &["-buildmode=pie", "-ldflags=-linkmode=external -s -w"]);
+    assert!(stripped.table().rows.len() > 5_000);
+}
+
+#[test]
+fn a_damaged_function_table_costs_rows_only() {
+    let (worker, program) = (worker(), Program::build(SOURCE, &["-ldflags=-s -w"]));
+    let (good, table) = (fs::read(program.path()).unwrap(), program.section(".gopclntab"));
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |limit: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).unwrap() % limit
+    };
+    for round in 0..100 {
+        let mut bytes = good.clone();
+        for _ in 0..=below(1000) {
+            // Some of the damage goes to the header.
+            let at = if below(200) == 0 { 8 + below(64) } else { below(table.len()) };
+            bytes[table.start + at] = u8::try_from(below(256)).unwrap();
+        }
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        if let Err(error) = worker.unwind_table(DOMAIN, FileNumber(1000 + round), file.as_fd()) {
+            assert!(matches!(error, WorkerError::Refused(_)), "round {round}: {error}");
+        }
+    }
+    assert_eq!((worker.counts().died, worker.counts().spawned), (0, 1));
+}
