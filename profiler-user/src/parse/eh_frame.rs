@@ -4,6 +4,7 @@
 //! range is listed and sorted, then each one's rules are evaluated in order and go straight into pages.
 
 mod go;
+mod init;
 mod pages;
 mod rules;
 mod spans;
@@ -60,6 +61,7 @@ pub fn unwind_table(elf: &Elf) -> Result<UnwindTable, ParseError> {
         spans.sort();
     }
     let has_unwind_info = !spans.is_empty();
+    init::add(elf, &mut spans);
     add_roots(elf, go && functions.is_none(), &mut spans);
     let filler = if go { CODE_FRAME_POINTER_ANY_STACK } else { CODE_FRAME_POINTER };
     let pages = if spans.is_empty() {
