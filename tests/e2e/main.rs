@@ -20,6 +20,8 @@ mod life;
 mod oracles;
 // Profiles as input of the Go compiler.
 mod pgo;
+// Files, names and stacks that other profilers stumble over.
+mod reach;
 // A server under load.
 mod redis;
 // Processes that live some milliseconds.
