@@ -58,7 +58,6 @@ const WALLS: [(&str, &[&str]); 12] = [
             "kernel",
             "kind",
             "parse",
-            "record",
             "symbolize",
             "tables",
             "target",
