@@ -125,15 +125,59 @@ fn functions_lines_and_inlined_calls_of_every_kind_of_debug_information() {
         &["-g", "-static-pie"],
     ] {
         let program = Program::compile("gcc", "c", C, &[&["-O1"], flags].concat());
-        let leaf = program.frames("leaf");
-        assert_eq!(leaf.len(), 1, "{flags:?}");
-        assert_eq!((leaf[0].name.as_str(), leaf[0].line, leaf[0].start_line), ("leaf", 2, 2), "{flags:?}");
-        assert_eq!(Path::new(&leaf[0].file), program.folder.path().join("source.c"), "{flags:?}");
-        // Somewhere in `outer` its inlined `middle` calls `leaf`.
-        let offsets: Vec<_> = (0..30).map(|plus| program.offset_of("outer", plus)).collect();
-        let inlined = program.symbolize(&offsets).into_iter().find(|f| f.len() == 2).unwrap();
-        let seen: Vec<_> = inlined.iter().map(|f| (f.name.as_str(), f.line, f.start_line)).collect();
-        assert_eq!(seen, [("middle", 4, 3), ("outer", 7, 6)], "{flags:?}");
+        check_lines(&program, &format!("{flags:?}"));
+    }
+}
+
+/// The names of [`C`] with all that debug information tells.
+fn check_lines(program: &Program, what: &str) {
+    let leaf = program.frames("leaf");
+    assert_eq!(leaf.len(), 1, "{what}");
+    assert_eq!((leaf[0].name.as_str(), leaf[0].line, leaf[0].start_line), ("leaf", 2, 2), "{what}");
+    assert_eq!(Path::new(&leaf[0].file), program.folder.path().join("source.c"), "{what}");
+    // Somewhere in `outer` its inlined `middle` calls `leaf`.
+    let offsets: Vec<_> = (0..30).map(|plus| program.offset_of("outer", plus)).collect();
+    let inlined = program.symbolize(&offsets).into_iter().find(|f| f.len() == 2).unwrap();
+    let seen: Vec<_> = inlined.iter().map(|f| (f.name.as_str(), f.line, f.start_line)).collect();
+    assert_eq!(seen, [("middle", 4, 3), ("outer", 7, 6)], "{what}");
+}
+
+#[test]
+fn debug_sections_packed_by_zstd() {
+    let program = Program::compile("gcc", "c", C, &["-O1", "-g"]);
+    let mut bytes = fs::read(program.path()).unwrap();
+    pack_debug_sections(&mut bytes);
+    fs::write(program.path(), bytes).unwrap();
+    let sections = run(Command::new("readelf").arg("-tW").arg(program.path()));
+    assert!(sections.contains("ZSTD"), "{sections}");
+    check_lines(&program, "zstd");
+}
+
+/// Packs the debug sections of an ELF file as `objcopy --compress-debug-sections=zstd` does; Debian's cannot.
+fn pack_debug_sections(bytes: &mut Vec<u8>) {
+    let number = |bytes: &[u8], at: usize, size: usize| {
+        let mut word = [0; 8];
+        word[..size].copy_from_slice(&bytes[at..at + size]);
+        usize::try_from(u64::from_le_bytes(word)).unwrap()
+    };
+    let (headers, count, names) = (number(bytes, 0x28, 8), number(bytes, 0x3c, 2), number(bytes, 0x3e, 2));
+    let names = number(bytes, headers + names * 64 + 24, 8);
+    for header in (0..count).map(|index| headers + index * 64) {
+        let name = names + number(bytes, header, 4);
+        if !bytes[name..].starts_with(b".debug_") {
+            continue;
+        }
+        let (offset, size) = (number(bytes, header + 24, 8), number(bytes, header + 32, 8));
+        let frame = ruzstd::encoding::compress_to_vec(
+            &bytes[offset..offset + size],
+            ruzstd::encoding::CompressionLevel::Fastest,
+        );
+        let packed = [&2_u64.to_le_bytes()[..], &size.to_le_bytes(), &1_u64.to_le_bytes(), &frame].concat();
+        let place = (bytes.len().to_le_bytes(), packed.len().to_le_bytes());
+        bytes[header + 8..][..8].copy_from_slice(&0x800_u64.to_le_bytes());
+        bytes[header + 24..][..8].copy_from_slice(&place.0);
+        bytes[header + 32..][..8].copy_from_slice(&place.1);
+        bytes.extend(packed);
     }
 }
 

@@ -4,6 +4,7 @@
 //! | module | gives |
 //! | --- | --- |
 //! | [`source`] | positioned, capped reads |
+//! | [`unpack`] | compressed sections |
 //! | [`elf`] | headers, sections, build ID, symbol table |
 //! | [`eh_frame`] | unwind rows by file offset |
 //! | [`dwarf`] | functions, lines, inlined calls |
@@ -17,6 +18,7 @@ pub mod elf;
 pub mod names;
 pub mod source;
 pub mod symbols;
+pub mod unpack;
 
 /// Why a file could not be parsed. All of it is the file's fault or the file's size.
 #[derive(Debug, thiserror::Error)]
