@@ -192,6 +192,36 @@ fn without_debug_information_the_symbol_table_names_functions() {
 }
 
 #[test]
+fn a_symbol_table_inside_a_stripped_file_names_functions() {
+    let program = Program::compile("gcc", "c", C, &["-O1", "-g"]);
+    let offsets = [program.offset_of("leaf", 1), program.offset_of("main", 0)];
+    let at = |name: &str| program.folder.path().join(name);
+    run(Command::new("objcopy")
+        .args(["--strip-debug", "--remove-section=.comment"])
+        .arg(program.path())
+        .arg(at("small")));
+    run(Command::new("objcopy").arg("--only-keep-debug").arg(at("small")));
+    let options = lzma_rust2::XzOptions::with_preset(6);
+    let mut packer = lzma_rust2::XzWriter::new(File::create(at("small.xz")).unwrap(), options).unwrap();
+    packer.write_all(&fs::read(at("small")).unwrap()).unwrap();
+    packer.finish().unwrap();
+    run(Command::new("strip").arg(program.path()));
+    assert!(program.symbolize(&offsets).iter().all(Vec::is_empty));
+    let section = format!(".gnu_debugdata={}", at("small.xz").display());
+    run(Command::new("objcopy").args(["--add-section", &section]).arg(program.path()));
+    let frames = program.symbolize(&offsets);
+    let names: Vec<_> = frames.iter().map(|f| (f.len(), f[0].name.as_str(), f[0].line)).collect();
+    assert_eq!(names, [(1, "leaf", 0), (1, "main", 0)]);
+    // Damaged, it is as good as none.
+    let mut bytes = fs::read(at("small.xz")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..][..100].fill(0x55);
+    fs::write(at("small.xz"), bytes).unwrap();
+    run(Command::new("objcopy").args(["--update-section", &section]).arg(program.path()));
+    assert!(program.symbolize(&offsets).iter().all(Vec::is_empty));
+}
+
+#[test]
 fn cpp_is_demangled_and_keeps_its_system_name() {
     let source =
         "namespace n { template <class T> __attribute__((noinline)) T twice(T x) { volatile T y = x; return y + y; } }

@@ -6,6 +6,7 @@
 //! | [`source`] | positioned, capped reads |
 //! | [`unpack`] | compressed sections |
 //! | [`elf`] | headers, sections, build ID, symbol table |
+//! | [`mini`] | the ELF file inside a stripped one |
 //! | [`eh_frame`] | unwind rows by file offset |
 //! | [`dwarf`] | functions, lines, inlined calls |
 //! | [`demangle`] | names for people |
@@ -15,6 +16,7 @@ pub mod demangle;
 pub mod dwarf;
 pub mod eh_frame;
 pub mod elf;
+pub mod mini;
 pub mod names;
 pub mod source;
 pub mod symbols;

@@ -5,6 +5,7 @@ use super::demangle::{demangle, is_mangled};
 use super::dwarf::{DebugInfo, DwarfFrame};
 use super::eh_frame;
 use super::elf::Elf;
+use super::mini;
 use super::source::{ReadAt, Source};
 use super::symbols::Symbols;
 use crate::event::FileOffset;
@@ -49,10 +50,20 @@ impl ParsedFile {
         };
         // Debug information that cannot be read leaves the symbol table.
         let debug = self.debug.get_or_init(|| DebugInfo::read(&self.elf).unwrap_or_default());
-        let symbols = self.symbols.get_or_init(|| Symbols::read(&self.elf));
+        let symbols = self.symbols.get_or_init(|| self.read_symbols());
         let symbol = symbols.find(address).map(|s| String::from_utf8_lossy(s.name).into_owned());
         let frames = debug.as_ref().map(|d| d.frames(address)).unwrap_or_default();
         self.frames(frames, symbol).map_or(Symbolized::Missing(Reason::NoSymbol), Symbolized::Frames)
+    }
+
+    fn read_symbols(&self) -> Symbols {
+        // One that is damaged is as good as none.
+        let inside = mini::read(&self.elf).unwrap_or_default();
+        let symbols = Symbols::read(&self.elf, inside.as_ref().as_slice());
+        if let Some(inside) = inside {
+            self.elf.source().release(inside.source().size());
+        }
+        symbols
     }
 
     fn frames(&self, frames: Vec<DwarfFrame>, symbol: Option<String>) -> Option<Vec<SymbolFrame>> {
