@@ -6,8 +6,8 @@ use profiler_ebpf::unwind::rule::{
     RA_IN_REGISTER, RBP_AT_CFA, RBP_SAME, REGISTER_BP, REGISTER_SP, Rule,
 };
 use profiler_user::event::{FileNumber, FileOffset};
-use profiler_user::worker::api::{SymbolFrame, Symbolized, UnwindTable};
-use profiler_user::worker::{TrustDomain, Worker, WorkerConfig, WorkerError};
+use profiler_user::worker::api::{Fit, SymbolFrame, Symbolized, UnwindTable};
+use profiler_user::worker::{DebugFile, Subject, TrustDomain, Worker, WorkerConfig, WorkerError};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
@@ -68,7 +68,7 @@ impl Program {
     }
 
     fn symbolize(&self, offsets: &[FileOffset]) -> Vec<Vec<SymbolFrame>> {
-        let names = worker().symbolize(DOMAIN, FILE, self.open().as_fd(), offsets).unwrap();
+        let names = worker().symbolize(Subject::new(DOMAIN, FILE, self.open().as_fd()), offsets).unwrap();
         let frames = |name| match name {
             Symbolized::Frames(frames) => frames,
             Symbolized::Missing(_) => Vec::new(),
@@ -219,6 +219,101 @@ fn a_symbol_table_inside_a_stripped_file_names_functions() {
     fs::write(at("small.xz"), bytes).unwrap();
     run(Command::new("objcopy").args(["--update-section", &section]).arg(program.path()));
     assert!(program.symbolize(&offsets).iter().all(Vec::is_empty));
+}
+
+/// The debug file of a program, and the program without what is in it, linked to it.
+fn split(program: &Program) -> PathBuf {
+    let debug = program.folder.path().join("program.debug");
+    run(Command::new("objcopy").arg("--only-keep-debug").arg(program.path()).arg(&debug));
+    run(Command::new("strip").arg(program.path()));
+    run(Command::new("objcopy").arg("--add-gnu-debuglink").arg(&debug).arg(program.path()));
+    debug
+}
+
+const DEBUG_DOMAIN: TrustDomain = TrustDomain { owner: 5, ..DOMAIN };
+
+#[test]
+fn a_debug_file_has_to_be_the_files_own() {
+    let worker = worker();
+    let program = Program::compile("gcc", "c", C, &["-O1", "-g", "-Wl,--build-id=sha1"]);
+    let debug = split(&program);
+    let file = program.open();
+    let fit = |debug: &Path, crc| {
+        let debug = File::open(debug).unwrap();
+        let debug = DebugFile { domain: DEBUG_DOMAIN, fd: debug.as_fd() };
+        worker.fit(Subject::new(DOMAIN, FILE, file.as_fd()).with_debug(debug), crc)
+    };
+    let facts = worker.facts(DOMAIN, FILE, file.as_fd()).unwrap();
+    let link = facts.debug_link.unwrap();
+    assert_eq!((link.name.as_str(), facts.has_debug_info), ("program.debug", false));
+    let all = [None, Some(link.crc), Some(link.crc ^ 1)].map(|crc| fit(&debug, crc).unwrap());
+    assert_eq!(all, [Fit::Fits, Fit::Fits, Fit::CrcDiffers]);
+    // The program itself, and a text.
+    assert_eq!(fit(&program.path(), None).unwrap(), Fit::Empty);
+    assert!(matches!(fit(&program.folder.path().join("source.c"), None), Err(WorkerError::Refused(_))));
+    // Another build's, and one that does not say of which build it is: its checksum must be right.
+    let other = Program::compile("gcc", "c", C, &["-O2", "-g", "-Wl,--build-id=sha1"]);
+    let other = split(&other);
+    assert_eq!(fit(&other, None).unwrap(), Fit::BuildIdDiffers);
+    let crc = crc32fast::hash(&fs::read(&other).unwrap());
+    assert_eq!(fit(&other, Some(crc)).unwrap(), Fit::BuildIdDiffers);
+    let unsaid = Program::compile("gcc", "c", C, &["-O1", "-g", "-Wl,--build-id=none"]);
+    let unsaid = split(&unsaid);
+    assert_eq!(fit(&unsaid, None).unwrap(), Fit::BuildIdDiffers);
+    let crc = crc32fast::hash(&fs::read(&unsaid).unwrap());
+    assert_eq!(fit(&unsaid, Some(crc)).unwrap(), Fit::Fits);
+}
+
+#[test]
+fn a_debug_file_gives_functions_lines_and_inlined_calls() {
+    let worker = worker();
+    for flags in [&["-g"][..], &["-g", "-gz"], &["-g", "-no-pie"], &["-g", "-static"]] {
+        let program = Program::compile("gcc", "c", C, &[&["-O1"], flags].concat());
+        let leaf = program.offset_of("leaf", 1);
+        let offsets: Vec<_> =
+            std::iter::once(leaf).chain((0..30).map(|plus| program.offset_of("outer", plus))).collect();
+        let whole = program.symbolize(&offsets);
+        let debug = File::open(split(&program)).unwrap();
+        assert!(program.symbolize(&offsets).iter().all(Vec::is_empty), "{flags:?}");
+        let file = program.open();
+        let number = FileNumber(u32::try_from(flags.len()).unwrap() + 10);
+        let subject = Subject::new(DOMAIN, number, file.as_fd());
+        let subject = subject.with_debug(DebugFile { domain: DOMAIN, fd: debug.as_fd() });
+        let names = worker.symbolize(subject, &offsets).unwrap();
+        let whole: Vec<_> = whole.into_iter().map(Symbolized::Frames).collect();
+        assert_eq!(names, whole, "{flags:?}");
+    }
+}
+
+#[test]
+fn damaged_debug_files_cost_their_own_names_only() {
+    let worker = worker();
+    let program = Program::compile("gcc", "c", C, &["-O1", "-g", "-gz"]);
+    let offset = program.offset_of("outer", 8);
+    let good = fs::read(split(&program)).unwrap();
+    let file = program.open();
+    let mut random = 0x1234_5678_9abc_def1_u64;
+    let mut below = |limit: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).unwrap() % limit
+    };
+    for round in 0..200 {
+        let mut bytes = good.clone();
+        for _ in 0..=below(40) {
+            let at = [below(bytes.len()), below(1024), bytes.len() - 1 - below(2400)][below(3)];
+            bytes[at] = u8::try_from(below(256)).unwrap();
+        }
+        bytes.truncate(bytes.len() - if round % 5 == 0 { below(4000) } else { 0 });
+        let mut debug = tempfile::tempfile().unwrap();
+        debug.write_all(&bytes).unwrap();
+        let subject = Subject::new(DOMAIN, FILE, file.as_fd());
+        let subject = subject.with_debug(DebugFile { domain: DOMAIN, fd: debug.as_fd() });
+        let errors = [worker.symbolize(subject, &[offset]).err(), worker.fit(subject, Some(7)).err()];
+        for error in errors.into_iter().flatten() {
+            assert!(matches!(error, WorkerError::Refused(_)), "round {round}: {error}");
+        }
+    }
+    assert_eq!((worker.counts().died, worker.counts().spawned), (0, 1));
 }
 
 #[test]
@@ -481,7 +576,7 @@ fn damaged_files_cost_their_own_names_only() {
         file.write_all(&bytes).unwrap();
         let number = FileNumber(1000 + round);
         let errors = [
-            worker.symbolize(DOMAIN, number, file.as_fd(), &[offset]).err(),
+            worker.symbolize(Subject::new(DOMAIN, number, file.as_fd()), &[offset]).err(),
             worker.unwind_table(DOMAIN, number, file.as_fd()).err(),
             worker.facts(DOMAIN, number, file.as_fd()).err(),
         ];

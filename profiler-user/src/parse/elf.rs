@@ -1,6 +1,7 @@
 //! ELF headers: segments, sections, build ID. Sections are read when asked for and decompressed under a cap.
 
 use super::ParseError;
+use super::debug_file;
 use super::source::Source;
 use super::unpack;
 use crate::worker::api::{FileFacts, Segment};
@@ -120,7 +121,13 @@ impl Elf {
 
     /// The facts of the file.
     pub fn facts(&self) -> FileFacts {
-        FileFacts { build_id: self.build_id().unwrap_or_default(), segments: self.executable(), go: self.is_go() }
+        FileFacts {
+            build_id: self.build_id().unwrap_or_default(),
+            segments: self.executable(),
+            go: self.is_go(),
+            has_debug_info: debug_file::has_debug_info(self),
+            debug_link: debug_file::link(self),
+        }
     }
 
     /// A section's bytes, decompressed.
@@ -158,7 +165,7 @@ impl Elf {
     }
 
     /// The GNU build ID, in hex: from a note section, else from a note segment (a stripped file may have no sections).
-    fn build_id(&self) -> Option<String> {
+    pub(super) fn build_id(&self) -> Option<String> {
         let sections = self.sections.iter().filter(|s| s.kind == SHT_NOTE).map(|s| (s.offset, s.size));
         sections.chain(self.notes.iter().copied()).find_map(|(offset, size)| {
             let size = size.min(MAX_NOTES);

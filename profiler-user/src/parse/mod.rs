@@ -7,11 +7,13 @@
 //! | [`unpack`] | compressed sections |
 //! | [`elf`] | headers, sections, build ID, symbol table |
 //! | [`mini`] | the ELF file inside a stripped one |
+//! | [`debug_file`] | whether another file describes a file |
 //! | [`eh_frame`] | unwind rows by file offset |
 //! | [`dwarf`] | functions, lines, inlined calls |
 //! | [`demangle`] | names for people |
 //! | [`names`] | all of the above, for one address |
 
+pub mod debug_file;
 pub mod demangle;
 pub mod dwarf;
 pub mod eh_frame;
