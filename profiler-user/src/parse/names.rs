@@ -66,9 +66,10 @@ impl ParsedFile {
         let Some(address) = self.elf.address_of(offset.0) else {
             return Symbolized::Missing(Reason::NoSymbol);
         };
+        // First, because they are small: debug information may take more than what is left of the budget.
+        let symbols = self.symbols.get_or_init(|| self.read_symbols());
         // Debug information that cannot be read leaves the symbol table.
         let debug = self.debug.get_or_init(|| self.read_debug_info());
-        let symbols = self.symbols.get_or_init(|| self.read_symbols());
         let symbol = symbols.find(address).map(|s| String::from_utf8_lossy(s.name).into_owned());
         let frames = debug.as_ref().map(|d| d.frames(address)).unwrap_or_default();
         self.frames(frames, symbol).map_or(Symbolized::Missing(Reason::NoSymbol), Symbolized::Frames)
