@@ -6,6 +6,8 @@
 mod cases;
 // The HTTP contract, by Go's clients and by the byte.
 mod contract;
+// Stripped programs whose names are packed or elsewhere.
+mod debug_files;
 // Forms of programs: how they were built, linked, and what runs in them.
 mod forms;
 // Go programs.

@@ -7,13 +7,15 @@ use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Packages whose programs the end-to-end tests run: compilers of the targets, judges (perf, gdb, bpftool), a server under load,
+/// Packages whose programs the end-to-end tests run: compilers of the targets and what packs their debug information, judges (perf, gdb, bpftool), a server under load,
 /// and an emulator with what its guest needs.
-const PACKAGES: [&str; 18] = [
+const PACKAGES: [&str; 20] = [
     "g++",
     "gcc",
     "libc6-dev",
     "binutils",
+    "llvm-22",
+    "xz-utils",
     "linux-perf",
     "gdb",
     "bpftool",

@@ -84,7 +84,7 @@ fn bases(elf: &Elf, eh_frame: u64) -> BaseAddresses {
 /// Known ends of stacks that no unwind information marks. `go`: of Go code without a table that could be read.
 fn add_roots(elf: &Elf, go: bool, spans: &mut Spans<'_>) {
     if go {
-        for symbol in Symbols::read(elf).iter() {
+        for symbol in Symbols::read(elf, &[]).iter() {
             let name = symbol.name.strip_suffix(b".abi0").unwrap_or(symbol.name);
             // The return address into goexit is its second byte, so the lookup address lies inside it.
             if GO_ROOTS.contains(&name) {

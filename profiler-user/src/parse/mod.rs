@@ -4,22 +4,29 @@
 //! | module | gives |
 //! | --- | --- |
 //! | [`source`] | positioned, capped reads |
+//! | [`unpack`] | compressed sections |
 //! | [`elf`] | headers, sections, build ID, symbol table |
+//! | [`mini`] | the ELF file inside a stripped one |
+//! | `headerless` | what stands for the sections of a file that has none |
+//! | [`debug_file`] | whether another file describes a file |
 //! | [`eh_frame`] | unwind rows by file offset |
 //! | `pclntab` | Go's functions and how deep their stacks are |
 //! | [`dwarf`] | functions, lines, inlined calls |
 //! | [`demangle`] | names for people |
 //! | [`names`] | all of the above, for one address |
 
+pub mod debug_file;
 pub mod demangle;
 pub mod dwarf;
 pub mod eh_frame;
 pub mod elf;
 mod headerless;
+pub mod mini;
 pub mod names;
 mod pclntab;
 pub mod source;
 pub mod symbols;
+pub mod unpack;
 
 /// Why a file could not be parsed. All of it is the file's fault or the file's size.
 #[derive(Debug, thiserror::Error)]

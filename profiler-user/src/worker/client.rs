@@ -1,10 +1,10 @@
 //! The handle of the agent: verbs that block until a worker has answered.
 
-use super::api::{FileFacts, Symbolized, UnwindTable};
+use super::api::{FileFacts, Fit, Symbolized, UnwindTable};
 use super::pool::{Pool, Turn, Urgency};
-use super::protocol::{Answer, Empty, MAX_OFFSETS, Offsets, Request, Verb};
+use super::protocol::{Answer, Checksum, Empty, MAX_OFFSETS, Offsets, Request, Verb};
 use super::spawn::Spawner;
-use super::{LARGE_FILE, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, table};
+use super::{LARGE_FILE, Parties, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, table};
 use crate::event::{FileNumber, FileOffset};
 use lru::LruCache;
 use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
@@ -32,8 +32,8 @@ struct Shared {
     pool: Pool,
     spawner: Spawner,
     deadline: Duration,
-    /// How many workers a file has ended.
-    ended: Mutex<LruCache<(TrustDomain, FileNumber), u32>>,
+    /// How many workers a file has ended, alone or with a debug file.
+    ended: Mutex<LruCache<Blamed, u32>>,
     sandbox: Mutex<Option<Sandbox>>,
     counts: Counts,
 }
@@ -49,13 +49,50 @@ struct Counts {
     busy: AtomicU64,
 }
 
-/// Which file a request is about.
-#[derive(Clone, Copy)]
-struct Subject<'f> {
-    domain: TrustDomain,
-    file: FileNumber,
-    fd: BorrowedFd<'f>,
+/// A debug file, and whom its bytes may lie to.
+#[derive(Clone, Copy, Debug)]
+pub struct DebugFile<'f> {
+    /// Of its own owner, where it was found.
+    pub domain: TrustDomain,
+    /// Read-only.
+    pub fd: BorrowedFd<'f>,
 }
+
+/// Which file a request is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'f> {
+    /// Whom its bytes may lie to.
+    pub domain: TrustDomain,
+    /// Its number.
+    pub file: FileNumber,
+    /// Read-only.
+    pub fd: BorrowedFd<'f>,
+    debug: Option<DebugFile<'f>>,
+}
+
+impl<'f> Subject<'f> {
+    /// A file alone.
+    pub fn new(domain: TrustDomain, file: FileNumber, fd: BorrowedFd<'f>) -> Self {
+        Subject { domain, file, fd, debug: None }
+    }
+
+    /// The file with a debug file.
+    pub fn with_debug(self, debug: DebugFile<'f>) -> Self {
+        Subject { debug: Some(debug), ..self }
+    }
+
+    fn parties(&self) -> Parties {
+        let debug = self.debug.map(|debug| debug.domain).filter(|domain| *domain != self.domain);
+        Parties { file: self.domain, debug }
+    }
+
+    /// What failures count against: with a debug file, that is not the file alone.
+    fn blamed(&self) -> Blamed {
+        (self.domain, self.file, self.debug.map(|debug| debug.domain))
+    }
+}
+
+type Blamed = (TrustDomain, FileNumber, Option<TrustDomain>);
 
 impl Worker {
     /// Makes the handle. Processes are started when they are needed.
@@ -74,7 +111,7 @@ impl Worker {
 
     /// Facts of a file. Blocks.
     pub fn facts(&self, domain: TrustDomain, file: FileNumber, fd: BorrowedFd<'_>) -> Result<FileFacts, WorkerError> {
-        let subject = Subject { domain, file, fd };
+        let subject = Subject::new(domain, file, fd);
         self.shared.ask(subject, Urgency::Names, Verb::Facts(Empty {}), None, |answer| match answer {
             Answer::Facts(facts) => check::facts(facts).map_err(WorkerError::Hostile),
             other => Err(unexpected(other)),
@@ -88,7 +125,7 @@ impl Worker {
         file: FileNumber,
         fd: BorrowedFd<'_>,
     ) -> Result<UnwindTable, WorkerError> {
-        let subject = Subject { domain, file, fd };
+        let subject = Subject::new(domain, file, fd);
         let memory = table::memory_file().map_err(WorkerError::Prepare)?;
         let lent = memory.try_clone().map_err(WorkerError::Prepare)?;
         let size = rustix::fs::fstat(fd).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
@@ -100,14 +137,7 @@ impl Worker {
     }
 
     /// Names of offsets: as many answers as questions, in their order. Blocks.
-    pub fn symbolize(
-        &self,
-        domain: TrustDomain,
-        file: FileNumber,
-        fd: BorrowedFd<'_>,
-        offsets: &[FileOffset],
-    ) -> Result<Vec<Symbolized>, WorkerError> {
-        let subject = Subject { domain, file, fd };
+    pub fn symbolize(&self, subject: Subject<'_>, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, WorkerError> {
         let mut names = Vec::with_capacity(offsets.len());
         while let Some(rest) = offsets.get(names.len()..).filter(|rest| !rest.is_empty()) {
             let asked: Vec<u64> = rest.iter().take(MAX_OFFSETS).map(|o| o.0).collect();
@@ -119,6 +149,14 @@ impl Worker {
             })?);
         }
         Ok(names)
+    }
+
+    /// Whether the subject's debug file is one; `crc` is what its checksum must be, if it was found by a debug link. Blocks.
+    pub fn fit(&self, subject: Subject<'_>, crc: Option<u32>) -> Result<Fit, WorkerError> {
+        self.shared.ask(subject, Urgency::Names, Verb::Fit(Checksum { crc }), None, |answer| match answer {
+            Answer::Fit(code) => Fit::from_code(code).ok_or(WorkerError::Hostile("a debug file fits in no known way")),
+            other => Err(unexpected(other)),
+        })
     }
 
     /// What happened so far.
@@ -166,12 +204,12 @@ impl Shared {
     }
 
     fn admit(&self, subject: Subject<'_>, urgency: Urgency) -> Result<Turn<'_>, WorkerError> {
-        let key = (subject.domain, subject.file);
+        let key = subject.blamed();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied().unwrap_or(0);
         if ended >= MAX_ENDED {
             return Err(WorkerError::Denied);
         }
-        self.pool.turn(urgency, subject.domain, self.deadline * PATIENCE)
+        self.pool.turn(urgency, subject.parties(), self.deadline * PATIENCE)
     }
 
     fn run<T>(
@@ -182,12 +220,15 @@ impl Shared {
         memory: Option<BorrowedFd<'_>>,
         accept: impl FnOnce(Answer) -> Result<T, WorkerError>,
     ) -> Result<T, WorkerError> {
-        let file = read_only(subject.fd).map_err(|e| WorkerError::Prepare(e.into()))?;
+        let prepare = |fd| read_only(fd).map_err(|e| WorkerError::Prepare(e.into()));
+        let file = prepare(subject.fd)?;
+        let debug = subject.debug.map(|debug| prepare(debug.fd)).transpose()?;
         let mut process = match turn.process.take() {
             Some(process) => process,
             None => self.spawn()?,
         };
-        let descriptors: Vec<_> = std::iter::once(file.as_fd()).chain(memory).collect();
+        let descriptors: Vec<_> =
+            std::iter::once(file.as_fd()).chain(debug.as_ref().map(OwnedFd::as_fd)).chain(memory).collect();
         let request = Request { file: subject.file.0, verb: Some(verb), ..Request::default() };
         // A process that failed is dropped, and so killed, before the error leaves.
         let reply = process.ask(request, &descriptors, self.deadline)?;
@@ -219,7 +260,7 @@ impl Shared {
         };
         counter.fetch_add(1, Relaxed);
         if ended {
-            let key = (subject.domain, subject.file);
+            let key = subject.blamed();
             *self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_mut(key, || 0) += 1;
         }
     }

@@ -13,7 +13,7 @@ const MAX_MOUNTS_TRIED: usize = 64;
 /// Tries of a path whose folders are being renamed (`openat2` then answers EAGAIN).
 const MAX_RACES: usize = 4;
 
-const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+pub(super) const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
 /// `/proc/PID/map_files/START-END`. Needs CAP_CHECKPOINT_RESTORE (5.9+) or CAP_SYS_ADMIN.
 pub(super) fn map_files(proc: &Proc, seen: &FileSeen, attempts: &mut Attempts<'_>) -> Option<Accepted> {
@@ -90,7 +90,7 @@ fn by_mounts(
     None
 }
 
-fn patiently(root: BorrowedFd<'_>, place: &[u8], resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+pub(super) fn patiently(root: BorrowedFd<'_>, place: &[u8], resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
     let mut last = Errno::AGAIN;
     for _ in 0..MAX_RACES {
         match openat2(root, place, PLACE, Mode::empty(), resolve) {
