@@ -6,8 +6,8 @@ use profiler_ebpf::unwind::rule::{
     RA_IN_REGISTER, RBP_AT_CFA, RBP_SAME, REGISTER_BP, REGISTER_SP, Rule,
 };
 use profiler_user::event::{FileNumber, FileOffset};
-use profiler_user::worker::api::{SymbolFrame, Symbolized, UnwindTable};
-use profiler_user::worker::{TrustDomain, Worker, WorkerConfig, WorkerError};
+use profiler_user::worker::api::{Fit, SymbolFrame, Symbolized, UnwindTable};
+use profiler_user::worker::{DebugFile, Subject, TrustDomain, Worker, WorkerConfig, WorkerError};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
@@ -68,7 +68,7 @@ impl Program {
     }
 
     fn symbolize(&self, offsets: &[FileOffset]) -> Vec<Vec<SymbolFrame>> {
-        let names = worker().symbolize(DOMAIN, FILE, self.open().as_fd(), offsets).unwrap();
+        let names = worker().symbolize(Subject::new(DOMAIN, FILE, self.open().as_fd()), offsets).unwrap();
         let frames = |name| match name {
             Symbolized::Frames(frames) => frames,
             Symbolized::Missing(_) => Vec::new(),
@@ -125,15 +125,59 @@ fn functions_lines_and_inlined_calls_of_every_kind_of_debug_information() {
         &["-g", "-static-pie"],
     ] {
         let program = Program::compile("gcc", "c", C, &[&["-O1"], flags].concat());
-        let leaf = program.frames("leaf");
-        assert_eq!(leaf.len(), 1, "{flags:?}");
-        assert_eq!((leaf[0].name.as_str(), leaf[0].line, leaf[0].start_line), ("leaf", 2, 2), "{flags:?}");
-        assert_eq!(Path::new(&leaf[0].file), program.folder.path().join("source.c"), "{flags:?}");
-        // Somewhere in `outer` its inlined `middle` calls `leaf`.
-        let offsets: Vec<_> = (0..30).map(|plus| program.offset_of("outer", plus)).collect();
-        let inlined = program.symbolize(&offsets).into_iter().find(|f| f.len() == 2).unwrap();
-        let seen: Vec<_> = inlined.iter().map(|f| (f.name.as_str(), f.line, f.start_line)).collect();
-        assert_eq!(seen, [("middle", 4, 3), ("outer", 7, 6)], "{flags:?}");
+        check_lines(&program, &format!("{flags:?}"));
+    }
+}
+
+/// The names of [`C`] with all that debug information tells.
+fn check_lines(program: &Program, what: &str) {
+    let leaf = program.frames("leaf");
+    assert_eq!(leaf.len(), 1, "{what}");
+    assert_eq!((leaf[0].name.as_str(), leaf[0].line, leaf[0].start_line), ("leaf", 2, 2), "{what}");
+    assert_eq!(Path::new(&leaf[0].file), program.folder.path().join("source.c"), "{what}");
+    // Somewhere in `outer` its inlined `middle` calls `leaf`.
+    let offsets: Vec<_> = (0..30).map(|plus| program.offset_of("outer", plus)).collect();
+    let inlined = program.symbolize(&offsets).into_iter().find(|f| f.len() == 2).unwrap();
+    let seen: Vec<_> = inlined.iter().map(|f| (f.name.as_str(), f.line, f.start_line)).collect();
+    assert_eq!(seen, [("middle", 4, 3), ("outer", 7, 6)], "{what}");
+}
+
+#[test]
+fn debug_sections_packed_by_zstd() {
+    let program = Program::compile("gcc", "c", C, &["-O1", "-g"]);
+    let mut bytes = fs::read(program.path()).unwrap();
+    pack_debug_sections(&mut bytes);
+    fs::write(program.path(), bytes).unwrap();
+    let sections = run(Command::new("readelf").arg("-tW").arg(program.path()));
+    assert!(sections.contains("ZSTD"), "{sections}");
+    check_lines(&program, "zstd");
+}
+
+/// Packs the debug sections of an ELF file as `objcopy --compress-debug-sections=zstd` does; Debian's cannot.
+fn pack_debug_sections(bytes: &mut Vec<u8>) {
+    let number = |bytes: &[u8], at: usize, size: usize| {
+        let mut word = [0; 8];
+        word[..size].copy_from_slice(&bytes[at..at + size]);
+        usize::try_from(u64::from_le_bytes(word)).unwrap()
+    };
+    let (headers, count, names) = (number(bytes, 0x28, 8), number(bytes, 0x3c, 2), number(bytes, 0x3e, 2));
+    let names = number(bytes, headers + names * 64 + 24, 8);
+    for header in (0..count).map(|index| headers + index * 64) {
+        let name = names + number(bytes, header, 4);
+        if !bytes[name..].starts_with(b".debug_") {
+            continue;
+        }
+        let (offset, size) = (number(bytes, header + 24, 8), number(bytes, header + 32, 8));
+        let frame = ruzstd::encoding::compress_to_vec(
+            &bytes[offset..offset + size],
+            ruzstd::encoding::CompressionLevel::Fastest,
+        );
+        let packed = [&2_u64.to_le_bytes()[..], &size.to_le_bytes(), &1_u64.to_le_bytes(), &frame].concat();
+        let place = (bytes.len().to_le_bytes(), packed.len().to_le_bytes());
+        bytes[header + 8..][..8].copy_from_slice(&0x800_u64.to_le_bytes());
+        bytes[header + 24..][..8].copy_from_slice(&place.0);
+        bytes[header + 32..][..8].copy_from_slice(&place.1);
+        bytes.extend(packed);
     }
 }
 
@@ -145,6 +189,131 @@ fn without_debug_information_the_symbol_table_names_functions() {
     let offset = program.offset_of("leaf", 0);
     run(Command::new("strip").arg(program.path()));
     assert!(program.symbolize(&[offset, FileOffset(1 << 39)]).iter().all(Vec::is_empty));
+}
+
+#[test]
+fn a_symbol_table_inside_a_stripped_file_names_functions() {
+    let program = Program::compile("gcc", "c", C, &["-O1", "-g"]);
+    let offsets = [program.offset_of("leaf", 1), program.offset_of("main", 0)];
+    let at = |name: &str| program.folder.path().join(name);
+    run(Command::new("objcopy")
+        .args(["--strip-debug", "--remove-section=.comment"])
+        .arg(program.path())
+        .arg(at("small")));
+    run(Command::new("objcopy").arg("--only-keep-debug").arg(at("small")));
+    let options = lzma_rust2::XzOptions::with_preset(6);
+    let mut packer = lzma_rust2::XzWriter::new(File::create(at("small.xz")).unwrap(), options).unwrap();
+    packer.write_all(&fs::read(at("small")).unwrap()).unwrap();
+    packer.finish().unwrap();
+    run(Command::new("strip").arg(program.path()));
+    assert!(program.symbolize(&offsets).iter().all(Vec::is_empty));
+    let section = format!(".gnu_debugdata={}", at("small.xz").display());
+    run(Command::new("objcopy").args(["--add-section", &section]).arg(program.path()));
+    let frames = program.symbolize(&offsets);
+    let names: Vec<_> = frames.iter().map(|f| (f.len(), f[0].name.as_str(), f[0].line)).collect();
+    assert_eq!(names, [(1, "leaf", 0), (1, "main", 0)]);
+    // Damaged, it is as good as none.
+    let mut bytes = fs::read(at("small.xz")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..][..100].fill(0x55);
+    fs::write(at("small.xz"), bytes).unwrap();
+    run(Command::new("objcopy").args(["--update-section", &section]).arg(program.path()));
+    assert!(program.symbolize(&offsets).iter().all(Vec::is_empty));
+}
+
+/// The debug file of a program, and the program without what is in it, linked to it.
+fn split(program: &Program) -> PathBuf {
+    let debug = program.folder.path().join("program.debug");
+    run(Command::new("objcopy").arg("--only-keep-debug").arg(program.path()).arg(&debug));
+    run(Command::new("strip").arg(program.path()));
+    run(Command::new("objcopy").arg("--add-gnu-debuglink").arg(&debug).arg(program.path()));
+    debug
+}
+
+const DEBUG_DOMAIN: TrustDomain = TrustDomain { owner: 5, ..DOMAIN };
+
+#[test]
+fn a_debug_file_has_to_be_the_files_own() {
+    let worker = worker();
+    let program = Program::compile("gcc", "c", C, &["-O1", "-g", "-Wl,--build-id=sha1"]);
+    let debug = split(&program);
+    let file = program.open();
+    let fit = |debug: &Path, crc| {
+        let debug = File::open(debug).unwrap();
+        let debug = DebugFile { domain: DEBUG_DOMAIN, fd: debug.as_fd() };
+        worker.fit(Subject::new(DOMAIN, FILE, file.as_fd()).with_debug(debug), crc)
+    };
+    let facts = worker.facts(DOMAIN, FILE, file.as_fd()).unwrap();
+    let link = facts.debug_link.unwrap();
+    assert_eq!((link.name.as_str(), facts.has_debug_info), ("program.debug", false));
+    let all = [None, Some(link.crc), Some(link.crc ^ 1)].map(|crc| fit(&debug, crc).unwrap());
+    assert_eq!(all, [Fit::Fits, Fit::Fits, Fit::CrcDiffers]);
+    // The program itself, and a text.
+    assert_eq!(fit(&program.path(), None).unwrap(), Fit::Empty);
+    assert!(matches!(fit(&program.folder.path().join("source.c"), None), Err(WorkerError::Refused(_))));
+    // Another build's, and one that does not say of which build it is: its checksum must be right.
+    let other = Program::compile("gcc", "c", C, &["-O2", "-g", "-Wl,--build-id=sha1"]);
+    let other = split(&other);
+    assert_eq!(fit(&other, None).unwrap(), Fit::BuildIdDiffers);
+    let crc = crc32fast::hash(&fs::read(&other).unwrap());
+    assert_eq!(fit(&other, Some(crc)).unwrap(), Fit::BuildIdDiffers);
+    let unsaid = Program::compile("gcc", "c", C, &["-O1", "-g", "-Wl,--build-id=none"]);
+    let unsaid = split(&unsaid);
+    assert_eq!(fit(&unsaid, None).unwrap(), Fit::BuildIdDiffers);
+    let crc = crc32fast::hash(&fs::read(&unsaid).unwrap());
+    assert_eq!(fit(&unsaid, Some(crc)).unwrap(), Fit::Fits);
+}
+
+#[test]
+fn a_debug_file_gives_functions_lines_and_inlined_calls() {
+    let worker = worker();
+    for flags in [&["-g"][..], &["-g", "-gz"], &["-g", "-no-pie"], &["-g", "-static"]] {
+        let program = Program::compile("gcc", "c", C, &[&["-O1"], flags].concat());
+        let leaf = program.offset_of("leaf", 1);
+        let offsets: Vec<_> =
+            std::iter::once(leaf).chain((0..30).map(|plus| program.offset_of("outer", plus))).collect();
+        let whole = program.symbolize(&offsets);
+        let debug = File::open(split(&program)).unwrap();
+        assert!(program.symbolize(&offsets).iter().all(Vec::is_empty), "{flags:?}");
+        let file = program.open();
+        let number = FileNumber(u32::try_from(flags.len()).unwrap() + 10);
+        let subject = Subject::new(DOMAIN, number, file.as_fd());
+        let subject = subject.with_debug(DebugFile { domain: DOMAIN, fd: debug.as_fd() });
+        let names = worker.symbolize(subject, &offsets).unwrap();
+        let whole: Vec<_> = whole.into_iter().map(Symbolized::Frames).collect();
+        assert_eq!(names, whole, "{flags:?}");
+    }
+}
+
+#[test]
+fn damaged_debug_files_cost_their_own_names_only() {
+    let worker = worker();
+    let program = Program::compile("gcc", "c", C, &["-O1", "-g", "-gz"]);
+    let offset = program.offset_of("outer", 8);
+    let good = fs::read(split(&program)).unwrap();
+    let file = program.open();
+    let mut random = 0x1234_5678_9abc_def1_u64;
+    let mut below = |limit: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).unwrap() % limit
+    };
+    for round in 0..200 {
+        let mut bytes = good.clone();
+        for _ in 0..=below(40) {
+            let at = [below(bytes.len()), below(1024), bytes.len() - 1 - below(2400)][below(3)];
+            bytes[at] = u8::try_from(below(256)).unwrap();
+        }
+        bytes.truncate(bytes.len() - if round % 5 == 0 { below(4000) } else { 0 });
+        let mut debug = tempfile::tempfile().unwrap();
+        debug.write_all(&bytes).unwrap();
+        let subject = Subject::new(DOMAIN, FILE, file.as_fd());
+        let subject = subject.with_debug(DebugFile { domain: DOMAIN, fd: debug.as_fd() });
+        let errors = [worker.symbolize(subject, &[offset]).err(), worker.fit(subject, Some(7)).err()];
+        for error in errors.into_iter().flatten() {
+            assert!(matches!(error, WorkerError::Refused(_)), "round {round}: {error}");
+        }
+    }
+    assert_eq!((worker.counts().died, worker.counts().spawned), (0, 1));
 }
 
 #[test]
@@ -417,7 +586,7 @@ fn damaged_files_cost_their_own_names_only() {
         file.write_all(&bytes).unwrap();
         let number = FileNumber(1000 + round);
         let errors = [
-            worker.symbolize(DOMAIN, number, file.as_fd(), &[offset]).err(),
+            worker.symbolize(Subject::new(DOMAIN, number, file.as_fd()), &[offset]).err(),
             worker.unwind_table(DOMAIN, number, file.as_fd()).err(),
             worker.facts(DOMAIN, number, file.as_fd()).err(),
         ];

@@ -2,8 +2,8 @@
 //! process, so they run one after the other.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use profiler_user::event::FileNumber;
-use profiler_user::worker::{TrustDomain, Worker, WorkerConfig, WorkerError};
+use profiler_user::event::{FileNumber, FileOffset};
+use profiler_user::worker::{DebugFile, Subject, TrustDomain, Worker, WorkerConfig, WorkerError};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -119,6 +119,26 @@ fn each_trust_domain_gets_a_process_of_its_own() {
         assert_eq!(pids().len(), 1);
     }
     assert_eq!(worker.counts().spawned, 3);
+}
+
+#[test]
+fn a_debug_file_of_another_domain_meets_its_file_in_a_process_of_their_own() {
+    let _alone = alone();
+    let worker = worker(60);
+    let [one, other] = [1, 2].map(|owner| TrustDomain { owner, mount_namespace: 1 });
+    let file = File::open("/proc/self/exe").unwrap();
+    let subject = Subject::new(one, FileNumber(1), file.as_fd());
+    let mut spawned = Vec::new();
+    for debug in [one, other, other, one] {
+        let subject = subject.with_debug(DebugFile { domain: debug, fd: file.as_fd() });
+        worker.symbolize(subject, &[FileOffset(0)]).unwrap();
+        spawned.push(worker.counts().spawned);
+    }
+    // The pair's process serves neither the one nor the other alone.
+    facts(&worker, other, 2).unwrap();
+    facts(&worker, one, 1).unwrap();
+    spawned.push(worker.counts().spawned);
+    assert_eq!(spawned, [1, 2, 2, 3, 5]);
 }
 
 #[test]

@@ -112,7 +112,8 @@ fn a_hundred_short_processes_a_second_are_all_counted() {
     let pids: std::collections::BTreeSet<&str> = profile.samples.iter().map(|sample| sample.label("pid")).collect();
     assert!(pids.len() > 900, "{} of 1000 children were seen", pids.len());
     let named = profile.cpu_of(|sample| sample.has_chain(&["short_work", "main"]));
-    assert!(named >= 0.8 * 5.0, "{named:.2} s of 5 s in short_work\n{}", profile.summary());
+    // The rest of a child's 5 ms is its exec and the dynamic loader's.
+    assert!(named >= 0.6 * truth, "{named:.2} s of {truth:.2} s in short_work\n{}", profile.summary());
 }
 
 #[test]

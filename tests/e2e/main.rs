@@ -6,6 +6,8 @@
 mod cases;
 // The HTTP contract, by Go's clients and by the byte.
 mod contract;
+// Stripped programs whose names are packed or elsewhere.
+mod debug_files;
 // Forms of programs: how they were built, linked, and what runs in them.
 mod forms;
 // Go programs.
@@ -20,6 +22,8 @@ mod life;
 mod oracles;
 // Profiles as input of the Go compiler.
 mod pgo;
+// Files, names and stacks that other profilers stumble over.
+mod reach;
 // A server under load.
 mod redis;
 // Runtimes that interpret or make code: node, python3, java.

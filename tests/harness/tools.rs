@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+/// LLVM's objcopy: Debian's binutils cannot pack sections by zstd.
+pub const LLVM_OBJCOPY: &str = "/usr/lib/llvm-22/bin/llvm-objcopy";
+
 /// The Go command: the one on PATH, else the one that `cargo xtask setup` installed.
 pub fn go_command() -> Command {
     let installed = programs::root().join("target/tools/bin/go");

@@ -7,13 +7,16 @@ use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Packages whose programs the end-to-end tests run: compilers of the targets, runtimes, judges (perf, gdb, bpftool), a server under load,
+/// Packages whose programs the end-to-end tests run: compilers of the targets and what packs their debug information, runtimes,
+/// judges (perf, gdb, bpftool), a server under load,
 /// and an emulator with what its guest needs.
-const PACKAGES: [&str; 20] = [
+const PACKAGES: [&str; 22] = [
     "g++",
     "gcc",
     "libc6-dev",
     "binutils",
+    "llvm-22",
+    "xz-utils",
     "linux-perf",
     "gdb",
     "bpftool",

@@ -19,16 +19,10 @@ pub(crate) fn all() -> Result<()> {
     let agent = verified.and_then(|verified| stages.run("agent, release", || agent(&verified)));
     if let Some(agent) = agent {
         let mut command = end_to_end(&[]);
-        for test in NOT_YET {
-            command.args(["--skip", test]);
-        }
         stages.test("end to end", command.envs(agent.environment));
     }
     stages.finish()
 }
-
-/// End-to-end tests that do not gate a change yet, because what they ask for is not reached (README, "Limits").
-const NOT_YET: [&str; 1] = ["pgo::"];
 
 /// Tests beside the code that need more than stable Rust and gcc: the program, and what their names begin with.
 const MORE: [(&str, &[&str]); 2] = [("go", &["go_tool_pprof", "go_programs"]), ("g++", &["cpp_is_demangled"])];

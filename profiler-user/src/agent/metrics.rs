@@ -23,12 +23,15 @@ pub(super) fn kernel(metrics: &Metrics, counters: &Arc<Counters>, attached: Atta
     }));
 }
 
-/// Unwind tables.
+/// Unwind tables and debug files.
 pub(super) fn tables(metrics: &Metrics, tables: &Tables) {
     let tables = tables.clone();
     metrics.readings(Box::new(move || {
         let counts = tables.counts();
+        let debug_files = tables.debug_files().into_iter().map(|(outcome, count)| (outcome.name(), count)).collect();
+        let debug_help = "Searches for debug files, by what came of them";
         vec![
+            Reading::labeled("debug_files", debug_help, "outcome", debug_files),
             Reading::gauge("table_bytes", "Bytes of kernel memory for unwind rows", counts.bytes),
             Reading::gauge("table_files", "Files with an unwind table", counts.tables),
             Reading::gauge("table_frame_pointer_files", "Files without unwind information", counts.frame_pointer_files),

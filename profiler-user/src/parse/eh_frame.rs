@@ -4,6 +4,7 @@
 //! range is listed and sorted, then each one's rules are evaluated in order and go straight into pages.
 
 mod go;
+mod init;
 mod pages;
 mod rules;
 mod spans;
@@ -60,6 +61,7 @@ pub fn unwind_table(elf: &Elf) -> Result<UnwindTable, ParseError> {
         spans.sort();
     }
     let has_unwind_info = !spans.is_empty();
+    init::add(elf, &mut spans);
     add_roots(elf, go && functions.is_none(), &mut spans);
     let filler = if go { CODE_FRAME_POINTER_ANY_STACK } else { CODE_FRAME_POINTER };
     let pages = if spans.is_empty() {
@@ -82,7 +84,7 @@ fn bases(elf: &Elf, eh_frame: u64) -> BaseAddresses {
 /// Known ends of stacks that no unwind information marks. `go`: of Go code without a table that could be read.
 fn add_roots(elf: &Elf, go: bool, spans: &mut Spans<'_>) {
     if go {
-        for symbol in Symbols::read(elf).iter() {
+        for symbol in Symbols::read(elf, &[]).iter() {
             let name = symbol.name.strip_suffix(b".abi0").unwrap_or(symbol.name);
             // The return address into goexit is its second byte, so the lookup address lies inside it.
             if GO_ROOTS.contains(&name) {

@@ -1,10 +1,11 @@
 //! ELF headers: segments, sections, build ID. Sections are read when asked for and decompressed under a cap.
 
 use super::ParseError;
+use super::debug_file;
 use super::headerless;
 use super::source::Source;
+use super::unpack;
 use crate::worker::api::{FileFacts, Segment};
-use flate2::{Decompress, FlushDecompress, Status};
 use object::LittleEndian as LE;
 use object::elf::{
     self, CompressionHeader64, EM_X86_64, FileHeader64, NoteHeader64, PF_X, PT_DYNAMIC, PT_GNU_EH_FRAME, PT_LOAD,
@@ -12,8 +13,8 @@ use object::elf::{
 };
 use object::pod::{Pod, from_bytes, slice_from_bytes};
 
-/// Bytes of one section, after decompression, that are read.
-pub const SECTION_CAP: u64 = 256 << 20;
+/// Bytes of one section that are read as they are in the file.
+const SECTION_CAP: u64 = 256 << 20;
 /// Program headers that are looked at.
 const MAX_SEGMENTS: usize = 4_096;
 /// Section headers that are looked at.
@@ -22,8 +23,6 @@ const MAX_SECTIONS: usize = 65_536;
 const MAX_NOTES: u64 = 64 << 10;
 /// Bytes of a build ID that are shown.
 const MAX_BUILD_ID: usize = 64;
-
-const NOT_ITS_SIZE: ParseError = ParseError::Damaged("a compressed section does not unpack to its size");
 
 /// A section header with its name.
 #[derive(Clone, Debug)]
@@ -127,7 +126,13 @@ impl Elf {
 
     /// The facts of the file.
     pub fn facts(&self) -> FileFacts {
-        FileFacts { build_id: self.build_id().unwrap_or_default(), segments: self.executable(), go: self.is_go() }
+        FileFacts {
+            build_id: self.build_id().unwrap_or_default(),
+            segments: self.executable(),
+            go: self.is_go(),
+            has_debug_info: debug_file::has_debug_info(self),
+            debug_link: debug_file::link(self),
+        }
     }
 
     /// A section's bytes, decompressed.
@@ -148,10 +153,12 @@ impl Elf {
     fn decompress(&self, raw: &[u8]) -> Result<Vec<u8>, ParseError> {
         const HEADER: usize = size_of::<CompressionHeader64<LE>>();
         let header: &CompressionHeader64<LE> = pod(raw)?;
-        if header.ch_type.get(LE) != elf::ELFCOMPRESS_ZLIB {
-            return Err(ParseError::Damaged("a section is compressed by something other than zlib"));
+        let (packed, size) = (raw.get(HEADER..).unwrap_or_default(), header.ch_size.get(LE));
+        match header.ch_type.get(LE) {
+            elf::ELFCOMPRESS_ZLIB => unpack::zlib(&self.source, packed, size),
+            elf::ELFCOMPRESS_ZSTD => unpack::zstd(&self.source, packed, size),
+            _ => Err(ParseError::Damaged("a section is compressed by something other than zlib and zstd")),
         }
-        self.inflate(raw.get(HEADER..).unwrap_or_default(), header.ch_size.get(LE))
     }
 
     /// `.zdebug_*`, the older GNU form: "ZLIB", then the size as a big-endian number.
@@ -159,28 +166,11 @@ impl Elf {
         let damaged = || ParseError::Damaged("a .zdebug section has no header");
         let rest = raw.strip_prefix(b"ZLIB").ok_or_else(damaged)?;
         let (size, rest) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
-        self.inflate(rest, u64::from_be_bytes(*size))
-    }
-
-    /// Unpacks into exactly the room that the header claims; what does not fit in is damage.
-    fn inflate(&self, packed: &[u8], size: u64) -> Result<Vec<u8>, ParseError> {
-        cap("a compressed section", size)?;
-        // Deflate packs at most 1:1032, so a larger claim is a lie and not worth its memory.
-        if size / 1100 > packed.len() as u64 {
-            return Err(NOT_ITS_SIZE);
-        }
-        let mut bytes = self.source.buffer("a compressed section", size)?;
-        match Decompress::new(true).decompress_vec(packed, &mut bytes, FlushDecompress::Finish) {
-            Ok(Status::StreamEnd) if bytes.len() as u64 == size => Ok(bytes),
-            _ => {
-                self.source.release(size);
-                Err(NOT_ITS_SIZE)
-            }
-        }
+        unpack::zlib(&self.source, rest, u64::from_be_bytes(*size))
     }
 
     /// The GNU build ID, in hex: from a note section, else from a note segment (a stripped file may have no sections).
-    fn build_id(&self) -> Option<String> {
+    pub(super) fn build_id(&self) -> Option<String> {
         let sections = self.sections.iter().filter(|s| s.kind == SHT_NOTE).map(|s| (s.offset, s.size));
         sections.chain(self.notes.iter().copied()).find_map(|(offset, size)| {
             let size = size.min(MAX_NOTES);

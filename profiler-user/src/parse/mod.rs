@@ -4,7 +4,11 @@
 //! | module | gives |
 //! | --- | --- |
 //! | [`source`] | positioned, capped reads |
+//! | [`unpack`] | compressed sections |
 //! | [`elf`] | headers, sections, build ID, symbol table |
+//! | [`mini`] | the ELF file inside a stripped one |
+//! | `headerless` | what stands for the sections of a file that has none |
+//! | [`debug_file`] | whether another file describes a file |
 //! | [`eh_frame`] | unwind rows by file offset |
 //! | `pclntab` | Go's functions and how deep their stacks are |
 //! | [`dwarf`] | functions, lines, inlined calls |
@@ -12,16 +16,19 @@
 //! | [`names`] | all of the above, for one address |
 //! | [`perf_map`] | names of code that a runtime made, from its own map |
 
+pub mod debug_file;
 pub mod demangle;
 pub mod dwarf;
 pub mod eh_frame;
 pub mod elf;
 mod headerless;
+pub mod mini;
 pub mod names;
 mod pclntab;
 pub mod perf_map;
 pub mod source;
 pub mod symbols;
+pub mod unpack;
 
 /// Why a file could not be parsed. All of it is the file's fault or the file's size.
 #[derive(Debug, thiserror::Error)]

@@ -1,20 +1,23 @@
 //! Everything that is known of one file, asked by file offset: what the symbol worker keeps of a file.
 
 use super::ParseError;
+use super::debug_file;
 use super::demangle::{demangle, is_mangled};
 use super::dwarf::{DebugInfo, DwarfFrame};
 use super::eh_frame;
 use super::elf::Elf;
+use super::mini;
 use super::source::{ReadAt, Source};
 use super::symbols::Symbols;
 use crate::event::FileOffset;
-use crate::worker::api::{FileFacts, SymbolFrame, Symbolized, UnwindTable};
+use crate::worker::api::{FileFacts, Fit, SymbolFrame, Symbolized, UnwindTable};
 use profiler_ebpf::reasons::Reason;
 use std::cell::OnceCell;
 
 /// A parsed file. Symbol table and debug information are read at the first question for names.
 pub struct ParsedFile {
     elf: Elf,
+    debug_file: Option<Elf>,
     budget: u64,
     symbols: OnceCell<Symbols>,
     debug: OnceCell<Option<DebugInfo>>,
@@ -24,7 +27,23 @@ impl ParsedFile {
     /// Reads the headers; at most `budget` bytes of the file are ever held.
     pub fn parse(reader: impl ReadAt + 'static, budget: u64) -> Result<Self, ParseError> {
         let elf = Elf::parse(Source::new(reader, budget))?;
-        Ok(ParsedFile { elf, budget, symbols: OnceCell::new(), debug: OnceCell::new() })
+        Ok(ParsedFile { elf, debug_file: None, budget, symbols: OnceCell::new(), debug: OnceCell::new() })
+    }
+
+    /// Takes a debug file, which was found fit, within the same budget.
+    pub fn with_debug_file(mut self, reader: impl ReadAt + 'static) -> Result<Self, ParseError> {
+        let debug = Elf::parse(self.elf.source().beside(reader))?;
+        // It may have been written in place since.
+        if !debug_file::same_build(&self.elf, &debug) {
+            return Err(ParseError::Damaged("a debug file of another build"));
+        }
+        self.debug_file = Some(debug);
+        Ok(self)
+    }
+
+    /// Whether a file is the debug file of this one.
+    pub fn fit(&self, reader: impl ReadAt + 'static, crc: Option<u32>) -> Result<Fit, ParseError> {
+        debug_file::fit(&self.elf, &Elf::parse(self.elf.source().beside(reader))?, crc)
     }
 
     /// Bytes of the file that are held.
@@ -47,12 +66,29 @@ impl ParsedFile {
         let Some(address) = self.elf.address_of(offset.0) else {
             return Symbolized::Missing(Reason::NoSymbol);
         };
+        // First, because they are small: debug information may take more than what is left of the budget.
+        let symbols = self.symbols.get_or_init(|| self.read_symbols());
         // Debug information that cannot be read leaves the symbol table.
-        let debug = self.debug.get_or_init(|| DebugInfo::read(&self.elf).unwrap_or_default());
-        let symbols = self.symbols.get_or_init(|| Symbols::read(&self.elf));
+        let debug = self.debug.get_or_init(|| self.read_debug_info());
         let symbol = symbols.find(address).map(|s| String::from_utf8_lossy(s.name).into_owned());
         let frames = debug.as_ref().map(|d| d.frames(address)).unwrap_or_default();
         self.frames(frames, symbol).map_or(Symbolized::Missing(Reason::NoSymbol), Symbolized::Frames)
+    }
+
+    fn read_debug_info(&self) -> Option<DebugInfo> {
+        let files = [Some(&self.elf), self.debug_file.as_ref()];
+        files.into_iter().flatten().find_map(|elf| DebugInfo::read(elf).unwrap_or_default())
+    }
+
+    fn read_symbols(&self) -> Symbols {
+        // One that is damaged is as good as none.
+        let inside = mini::read(&self.elf).unwrap_or_default();
+        let others: Vec<&Elf> = inside.iter().chain(&self.debug_file).collect();
+        let symbols = Symbols::read(&self.elf, &others);
+        if let Some(inside) = inside {
+            self.elf.source().release(inside.source().size());
+        }
+        symbols
     }
 
     fn frames(&self, frames: Vec<DwarfFrame>, symbol: Option<String>) -> Option<Vec<SymbolFrame>> {

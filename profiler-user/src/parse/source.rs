@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
 /// Something that is read at positions.
 pub trait ReadAt {
@@ -37,6 +38,16 @@ impl ReadAt for &[u8] {
     }
 }
 
+impl ReadAt for Vec<u8> {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.as_slice().read_exact_at(buffer, offset)
+    }
+}
+
 /// Bytes that one file may take in memory, read and decompressed together.
 pub const FILE_BUDGET: u64 = 1 << 30;
 
@@ -44,14 +55,20 @@ pub const FILE_BUDGET: u64 = 1 << 30;
 pub struct Source {
     reader: Box<dyn ReadAt>,
     size: u64,
-    left: Cell<u64>,
+    left: Rc<Cell<u64>>,
 }
 
 impl Source {
     /// A source that may hand out `budget` bytes altogether.
     pub fn new(reader: impl ReadAt + 'static, budget: u64) -> Self {
         let size = reader.size();
-        Source { reader: Box::new(reader), size, left: Cell::new(budget) }
+        Source { reader: Box::new(reader), size, left: Rc::new(Cell::new(budget)) }
+    }
+
+    /// A file that belongs to this one and is paid from the same budget.
+    pub fn beside(&self, reader: impl ReadAt + 'static) -> Self {
+        let size = reader.size();
+        Source { reader: Box::new(reader), size, left: Rc::clone(&self.left) }
     }
 
     /// Size of the file when it was opened.

@@ -2,6 +2,7 @@
 
 use super::ParseError;
 use super::elf::{Elf, Section, table, text_at};
+use crate::worker::api::Segment;
 use object::LittleEndian as LE;
 use object::elf::{
     SHN_LORESERVE, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STB_LOCAL, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, Sym64,
@@ -44,13 +45,16 @@ pub struct Symbol<'a> {
 }
 
 impl Symbols {
-    /// Reads both tables. A table that is damaged is as good as none.
-    pub fn read(elf: &Elf) -> Self {
+    /// Reads the tables of a file and of others that describe it. A table that is damaged is as good as none.
+    pub fn read(file: &Elf, others: &[&Elf]) -> Self {
         let mut symbols = Symbols::default();
-        for kind in [SHT_SYMTAB, SHT_DYNSYM] {
-            if let Some(section) = elf.sections().iter().find(|s| s.kind == kind) {
-                // What cannot be read has no names; the other table may still have some.
-                let _damaged = symbols.add(elf, section).is_err();
+        let segments = file.executable();
+        for elf in [&[file], others].concat() {
+            for kind in [SHT_SYMTAB, SHT_DYNSYM] {
+                if let Some(section) = elf.sections().iter().find(|s| s.kind == kind) {
+                    // What cannot be read has no names; another table may still have some.
+                    let _damaged = symbols.add(elf, section, &segments).is_err();
+                }
             }
         }
         symbols.settle();
@@ -77,17 +81,16 @@ impl Symbols {
         self.strings.get(usize::from(entry.table)).map_or(&[], |s| text_at(s, entry.name, MAX_NAME))
     }
 
-    fn add(&mut self, elf: &Elf, section: &Section) -> Result<(), ParseError> {
+    fn add(&mut self, elf: &Elf, section: &Section, segments: &[Segment]) -> Result<(), ParseError> {
         const SIZE: u64 = size_of::<Sym64<LE>>() as u64;
         let count = (section.size / SIZE).min(MAX_SYMBOLS);
         let linked = elf.sections().get(section.link as usize);
         let strings = elf.data(linked.ok_or(ParseError::Damaged("a symbol table without names"))?)?;
         let bytes = elf.source().read("a symbol table", section.offset, count * SIZE)?;
         let number = u8::try_from(self.strings.len()).unwrap_or(u8::MAX);
-        let segments = elf.executable();
         for symbol in table::<Sym64<LE>>(&bytes, usize::try_from(count).unwrap_or(0)) {
             let address = symbol.st_value.get(LE);
-            let holds = |s: &&crate::worker::api::Segment| address.checked_sub(s.address).is_some_and(|at| at < s.size);
+            let holds = |s: &&Segment| address.checked_sub(s.address).is_some_and(|at| at < s.size);
             if let (Some(rank), Some(segment)) = (rank(symbol, &strings), segments.iter().find(holds)) {
                 let limit = match symbol.st_size.get(LE) {
                     0 => section_end(elf, symbol, address),

@@ -83,7 +83,7 @@ impl Files for FakeFiles {
     fn info(&self, file: FileNumber) -> Option<FileInfo> {
         let facts = |build_id: &str, offset, size| {
             let segments = vec![Segment { offset, size, address: offset }];
-            Some(Arc::new(FileFacts { build_id: build_id.to_owned(), segments, go: false }))
+            Some(Arc::new(FileFacts { build_id: build_id.to_owned(), segments, ..FileFacts::default() }))
         };
         let (path, facts) = match file {
             PROGRAM => ("/usr/bin/demo", facts(BUILD_ID, 0x1000, 0x4a10)),

@@ -1,6 +1,7 @@
 //! The builders: open an announced file, have its rows made by a worker, publish them. Several at once, so that a huge
 //! file delays nobody.
 
+use super::debug::{self, DebugFiles, Found, Outcome};
 use super::files::{FileRecord, Files, State};
 use super::publish::{Publisher, TableCounts};
 use super::queue::{Lane, Queue, Want};
@@ -9,7 +10,7 @@ use crate::kernel::{KernelError, TableMaps};
 use crate::target::descriptors::Descriptors;
 use crate::target::open::{KeyOf, OpenError, Opener};
 use crate::worker::api::Symbolized;
-use crate::worker::{TrustDomain, Worker};
+use crate::worker::{Subject, TrustDomain, Worker};
 use profiler_ebpf::abi::event::FileKey;
 use profiler_ebpf::abi::frame::VDSO_FILE;
 use profiler_ebpf::reasons::Reason;
@@ -40,6 +41,7 @@ struct Inside {
     queue: Queue,
     publisher: Mutex<Publisher>,
     descriptors: Descriptors,
+    debug_files: DebugFiles,
     opener: Opener,
     key_of: Arc<dyn KeyOf>,
     worker: Worker,
@@ -60,6 +62,7 @@ impl Tables {
             queue: Queue::default(),
             publisher: Mutex::new(Publisher::new(maps, config.memory)?),
             descriptors: Descriptors::of_limit(),
+            debug_files: DebugFiles::of_limit(),
             opener,
             key_of,
             worker,
@@ -156,7 +159,22 @@ impl Tables {
     pub fn symbolize(&self, file: FileNumber, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, Reason> {
         let record = self.file(file).ok_or(Reason::NotOpened)?;
         let (descriptor, domain) = self.0.descriptor(&record)?;
-        self.0.worker.symbolize(domain, file, descriptor.as_fd(), offsets).map_err(|e| e.reason())
+        let subject = Subject::new(domain, file, descriptor.as_fd());
+        if let Some(debug) = self.0.debug_file(file, subject)? {
+            match self.0.worker.symbolize(subject.with_debug(debug.lent()), offsets) {
+                Err(error) if error.is_of_the_file() => {
+                    self.0.debug_files.refuse(file, &error);
+                    self.0.change(file, |record| record.no_debug_file = true);
+                }
+                other => return other.map_err(|e| e.reason()),
+            }
+        }
+        self.0.worker.symbolize(subject, offsets).map_err(|e| e.reason())
+    }
+
+    /// What came of searches for debug files.
+    pub fn debug_files(&self) -> Vec<(Outcome, u64)> {
+        self.0.debug_files.outcomes()
     }
 
     /// What the tables hold.
@@ -237,6 +255,34 @@ impl Inside {
                 error.reason()
             })?;
         Ok((descriptor, domain.ok_or(Reason::NotOpened)?))
+    }
+
+    /// The debug file of a file that needs one; looked for at the first question for names.
+    fn debug_file(&self, file: FileNumber, subject: Subject<'_>) -> Result<Option<Arc<Found>>, Reason> {
+        let record = self.files().get(file).filter(|record| !record.no_debug_file).cloned();
+        // The vDSO comes from the kernel.
+        let Some(record) = record.filter(|record| record.seen.pid.0 != 0) else { return Ok(None) };
+        if let Some(open) = self.debug_files.open(file) {
+            return Ok(Some(open));
+        }
+        let facts = match &record.facts {
+            Some(facts) => Arc::clone(facts),
+            None => match self.worker.facts(subject.domain, file, subject.fd) {
+                Ok(facts) => Arc::new(facts),
+                // It will have no names either, and say why.
+                Err(error) if error.is_of_the_file() => return Ok(None),
+                Err(error) => return Err(error.reason()),
+            },
+        };
+        let wanted = !facts.has_debug_info && (facts.debug_link.is_some() || !facts.build_id.is_empty());
+        if wanted {
+            match debug::search(&self.opener, &self.worker, subject, &record, &facts)? {
+                Ok(found) => return Ok(Some(self.debug_files.keep(file, found))),
+                Err(outcome) => self.debug_files.count(outcome),
+            }
+        }
+        self.change(file, |record| record.no_debug_file = true);
+        Ok(None)
     }
 
     fn build(&self, record: &FileRecord, want: Want, lane: Lane) -> Result<(), Reason> {

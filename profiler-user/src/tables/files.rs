@@ -39,6 +39,8 @@ pub struct FileRecord {
     pub state: State,
     /// How often it could not be opened.
     pub failures: u32,
+    /// It needs no debug file, or there is none that can be used: none is looked for again.
+    pub no_debug_file: bool,
 }
 
 impl FileRecord {
@@ -68,7 +70,16 @@ impl Files {
             self.forgotten += 1;
         }
         let path = format!("/{}", String::from_utf8_lossy(&seen.path).trim_start_matches('/'));
-        let record = FileRecord { path, facts: None, domain: None, size: 0, state: State::Seen, failures: 0, seen };
+        let record = FileRecord {
+            path,
+            facts: None,
+            domain: None,
+            size: 0,
+            state: State::Seen,
+            failures: 0,
+            no_debug_file: false,
+            seen,
+        };
         self.records.insert(record.seen.number, record);
     }
 

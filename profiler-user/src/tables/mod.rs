@@ -2,6 +2,7 @@
 //! worker does) and opens nothing itself (`target/` does).
 
 mod builder;
+mod debug;
 mod dictionary;
 mod files;
 mod pool;
@@ -9,5 +10,6 @@ mod publish;
 mod queue;
 
 pub use builder::{Tables, TablesConfig};
+pub use debug::Outcome;
 pub use files::{FileRecord, State};
 pub use publish::TableCounts;

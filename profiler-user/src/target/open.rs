@@ -7,6 +7,7 @@
 //! wait (FUSE, network): [`Opener`] does it on threads with a deadline.
 
 mod attempt;
+mod debug;
 mod path;
 mod perf_map;
 mod pool;
@@ -16,7 +17,7 @@ pub use attempt::{Attempt, Refusal, Way};
 pub use pool::{Opener, OpenerConfig, OpenerCounts};
 
 use super::proc::Proc;
-use crate::event::FileSeen;
+use crate::event::{FileSeen, Pid};
 use profiler_ebpf::abi::event::FileKey;
 use profiler_ebpf::reasons::Reason;
 use std::fmt;
@@ -55,6 +56,41 @@ impl Opened {
     pub fn is_still(&self, key: &FileKey, key_of: &dyn KeyOf) -> bool {
         key_of.key_of(self.file.as_fd()) == Some(*key)
     }
+}
+
+/// By what a debug file is looked for.
+#[derive(Clone, Debug)]
+pub struct DebugWanted {
+    /// A process that maps the file.
+    pub pid: Pid,
+    /// As [`Opened`] told of the file.
+    pub mount_namespace: u64,
+    /// As [`Opened`] told of the file.
+    pub owner: u32,
+    /// As [`Opened`] told of the file.
+    pub path: String,
+    /// The file's build ID in hex, or empty.
+    pub build_id: String,
+    /// The name in its debug link.
+    pub link: Option<String>,
+}
+
+/// How a debug file was found, which says what must be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoundBy {
+    /// In a folder of build IDs.
+    BuildId,
+    /// By the name in the debug link.
+    Link,
+}
+
+/// Files that may be the debug file. Nothing is known of their content.
+#[derive(Debug, Default)]
+pub struct DebugFound {
+    /// In the order in which they are to be tried; paths are as the process sees them, or the host.
+    pub candidates: Vec<(FoundBy, Opened)>,
+    /// Places where something is that is not opened.
+    pub refused: u64,
 }
 
 /// Why a target's file was not opened.

@@ -23,6 +23,40 @@ pub struct FileFacts {
     pub segments: Vec<Segment>,
     /// Holds Go code.
     pub go: bool,
+    /// Has functions and lines of its own.
+    pub has_debug_info: bool,
+    /// Where they are, if they are elsewhere.
+    pub debug_link: Option<DebugLink>,
+}
+
+/// What `.gnu_debuglink` says of a debug file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DebugLink {
+    /// Its name, without a folder.
+    pub name: String,
+    /// CRC-32 of its bytes.
+    pub crc: u32,
+}
+
+/// Whether a file is the debug file of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Fit {
+    /// It is.
+    Fits = 1,
+    /// It belongs to another build, or does not say to which.
+    BuildIdDiffers = 2,
+    /// Its checksum is another one.
+    CrcDiffers = 3,
+    /// Neither debug information nor a symbol table is in it.
+    Empty = 4,
+}
+
+impl Fit {
+    /// The one with this code.
+    pub fn from_code(code: u32) -> Option<Fit> {
+        [Fit::Fits, Fit::BuildIdDiffers, Fit::CrcDiffers, Fit::Empty].into_iter().find(|fit| *fit as u32 == code)
+    }
 }
 
 /// Unwind rows of a file, addressed by FILE OFFSET.

@@ -1,6 +1,6 @@
 //! A worker's reply -> plain data, checked as if the file itself had written it.
 
-use super::api::{FileFacts, Segment, SymbolFrame, Symbolized};
+use super::api::{DebugLink, FileFacts, Segment, SymbolFrame, Symbolized};
 use super::protocol::{Facts, FrameMessage, Names, Place};
 use crate::parse::dwarf::MAX_INLINED;
 use crate::parse::symbols::MAX_NAME;
@@ -8,6 +8,8 @@ use profiler_ebpf::reasons::Reason;
 
 /// Executable segments of one file.
 const MAX_SEGMENTS: usize = 4_096;
+/// Bytes of a file's name.
+const MAX_FILE_NAME: usize = 255;
 /// Hex digits of a build ID.
 const MAX_BUILD_ID: usize = 128;
 
@@ -22,7 +24,16 @@ pub(super) fn facts(facts: Facts) -> Result<FileFacts, &'static str> {
     if !segments.is_sorted_by_key(|s| s.offset) || !segments.iter().all(fits) {
         return Err("the segments of a file make no sense");
     }
-    Ok(FileFacts { build_id: facts.build_id, segments, go: facts.go })
+    let Facts { build_id, go, has_debug_info, debug_link, .. } = facts;
+    let debug_link = debug_link.filter(|link| is_file_name(&link.name));
+    let debug_link = debug_link.map(|link| DebugLink { name: link.name, crc: link.crc });
+    Ok(FileFacts { build_id, segments, go, has_debug_info, debug_link })
+}
+
+/// The name of a file in some folder.
+fn is_file_name(name: &str) -> bool {
+    let plain = !name.contains('/') && !name.chars().any(char::is_control);
+    plain && !matches!(name, "" | "." | "..") && name.len() <= MAX_FILE_NAME
 }
 
 /// Names for the first of `asked` offsets: at least one, at most all.
@@ -70,12 +81,25 @@ pub(super) fn text(text: &str, cap: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::protocol::LinkMessage;
     use super::*;
 
     #[test]
     fn texts_are_cut_and_cleaned() {
         assert_eq!(text("a\nb\u{7f}", 100), "a\u{fffd}b\u{fffd}");
         assert_eq!(text("aäb", 2), "a");
+    }
+
+    #[test]
+    fn a_debug_link_is_the_name_of_a_file() {
+        let link = |name: &str| {
+            let debug_link = Some(LinkMessage { name: name.into(), crc: 7 });
+            facts(Facts { debug_link, ..Facts::default() }).map(|facts| facts.debug_link)
+        };
+        assert_eq!(link("tool.debug"), Ok(Some(DebugLink { name: "tool.debug".into(), crc: 7 })));
+        for name in ["", ".", "..", "../tool.debug", "/etc/shadow", "a\0b", "a\nb", &"n".repeat(256)] {
+            assert_eq!(link(name), Ok(None), "{name}");
+        }
     }
 
     #[test]

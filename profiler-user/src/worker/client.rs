@@ -1,10 +1,10 @@
 //! The handle of the agent: verbs that block until a worker has answered.
 
-use super::api::{FileFacts, Symbolized, UnwindTable};
+use super::api::{FileFacts, Fit, Symbolized, UnwindTable};
 use super::pool::{Pool, Turn, Urgency};
-use super::protocol::{Answer, Empty, MAX_OFFSETS, Offsets, Request, Verb};
+use super::protocol::{Answer, Checksum, Empty, MAX_OFFSETS, Offsets, Request, Verb};
 use super::spawn::Spawner;
-use super::{LARGE_FILE, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, table};
+use super::{LARGE_FILE, Parties, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, table};
 use crate::event::{FileNumber, FileOffset, ProcessId};
 use lru::LruCache;
 use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
@@ -32,8 +32,8 @@ struct Shared {
     pool: Pool,
     spawner: Spawner,
     deadline: Duration,
-    /// How many workers a file has ended.
-    ended: Mutex<LruCache<(TrustDomain, Key), u32>>,
+    /// How many workers a file has ended, alone or with a debug file.
+    ended: Mutex<LruCache<Blamed, u32>>,
     sandbox: Mutex<Option<Sandbox>>,
     counts: Counts,
 }
@@ -50,7 +50,7 @@ struct Counts {
 }
 
 /// What tells a file from others.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
     /// A mapped file.
     Mapped(FileNumber),
@@ -58,17 +58,30 @@ enum Key {
     PerfMap(ProcessId),
 }
 
+/// A debug file, and whom its bytes may lie to.
+#[derive(Clone, Copy, Debug)]
+pub struct DebugFile<'f> {
+    /// Of its own owner, where it was found.
+    pub domain: TrustDomain,
+    /// Read-only.
+    pub fd: BorrowedFd<'f>,
+}
+
 /// Which file a request is about.
-#[derive(Clone, Copy)]
-struct Subject<'f> {
-    domain: TrustDomain,
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'f> {
+    /// Whom its bytes may lie to.
+    pub domain: TrustDomain,
     key: Key,
-    fd: BorrowedFd<'f>,
+    /// Read-only.
+    pub fd: BorrowedFd<'f>,
+    debug: Option<DebugFile<'f>>,
 }
 
 impl<'f> Subject<'f> {
-    fn mapped(domain: TrustDomain, file: FileNumber, fd: BorrowedFd<'f>) -> Self {
-        Subject { domain, key: Key::Mapped(file), fd }
+    /// A file alone.
+    pub fn new(domain: TrustDomain, file: FileNumber, fd: BorrowedFd<'f>) -> Self {
+        Subject { domain, key: Key::Mapped(file), fd, debug: None }
     }
 
     /// Under which number the worker keeps the file; a perf map is not kept.
@@ -78,7 +91,24 @@ impl<'f> Subject<'f> {
             Key::PerfMap(_) => 0,
         }
     }
+
+    /// The file with a debug file.
+    pub fn with_debug(self, debug: DebugFile<'f>) -> Self {
+        Subject { debug: Some(debug), ..self }
+    }
+
+    fn parties(&self) -> Parties {
+        let debug = self.debug.map(|debug| debug.domain).filter(|domain| *domain != self.domain);
+        Parties { file: self.domain, debug }
+    }
+
+    /// What failures count against: with a debug file, that is not the file alone.
+    fn blamed(&self) -> Blamed {
+        (self.domain, self.key, self.debug.map(|debug| debug.domain))
+    }
 }
+
+type Blamed = (TrustDomain, Key, Option<TrustDomain>);
 
 impl Worker {
     /// Makes the handle. Processes are started when they are needed.
@@ -97,7 +127,7 @@ impl Worker {
 
     /// Facts of a file. Blocks.
     pub fn facts(&self, domain: TrustDomain, file: FileNumber, fd: BorrowedFd<'_>) -> Result<FileFacts, WorkerError> {
-        let subject = Subject::mapped(domain, file, fd);
+        let subject = Subject::new(domain, file, fd);
         self.shared.ask(subject, Urgency::Names, Verb::Facts(Empty {}), None, |answer| match answer {
             Answer::Facts(facts) => check::facts(facts).map_err(WorkerError::Hostile),
             other => Err(unexpected(other)),
@@ -111,7 +141,7 @@ impl Worker {
         file: FileNumber,
         fd: BorrowedFd<'_>,
     ) -> Result<UnwindTable, WorkerError> {
-        let subject = Subject::mapped(domain, file, fd);
+        let subject = Subject::new(domain, file, fd);
         let memory = table::memory_file().map_err(WorkerError::Prepare)?;
         let lent = memory.try_clone().map_err(WorkerError::Prepare)?;
         let size = rustix::fs::fstat(fd).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
@@ -123,15 +153,9 @@ impl Worker {
     }
 
     /// Names of offsets: as many answers as questions, in their order. Blocks.
-    pub fn symbolize(
-        &self,
-        domain: TrustDomain,
-        file: FileNumber,
-        fd: BorrowedFd<'_>,
-        offsets: &[FileOffset],
-    ) -> Result<Vec<Symbolized>, WorkerError> {
+    pub fn symbolize(&self, subject: Subject<'_>, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, WorkerError> {
         let offsets: Vec<u64> = offsets.iter().map(|offset| offset.0).collect();
-        self.names(Subject::mapped(domain, file, fd), &offsets, Verb::Symbolize)
+        self.names(subject, &offsets, Verb::Symbolize)
     }
 
     /// Names of addresses in code that a process made, by its perf map: as many answers as questions, in their order. Blocks.
@@ -142,7 +166,7 @@ impl Worker {
         fd: BorrowedFd<'_>,
         addresses: &[u64],
     ) -> Result<Vec<Symbolized>, WorkerError> {
-        self.names(Subject { domain, key: Key::PerfMap(process), fd }, addresses, Verb::PerfMap)
+        self.names(Subject { domain, key: Key::PerfMap(process), fd, debug: None }, addresses, Verb::PerfMap)
     }
 
     fn names(
@@ -162,6 +186,14 @@ impl Worker {
             })?);
         }
         Ok(names)
+    }
+
+    /// Whether the subject's debug file is one; `crc` is what its checksum must be, if it was found by a debug link. Blocks.
+    pub fn fit(&self, subject: Subject<'_>, crc: Option<u32>) -> Result<Fit, WorkerError> {
+        self.shared.ask(subject, Urgency::Names, Verb::Fit(Checksum { crc }), None, |answer| match answer {
+            Answer::Fit(code) => Fit::from_code(code).ok_or(WorkerError::Hostile("a debug file fits in no known way")),
+            other => Err(unexpected(other)),
+        })
     }
 
     /// What happened so far.
@@ -209,12 +241,12 @@ impl Shared {
     }
 
     fn admit(&self, subject: Subject<'_>, urgency: Urgency) -> Result<Turn<'_>, WorkerError> {
-        let key = (subject.domain, subject.key);
+        let key = subject.blamed();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied().unwrap_or(0);
         if ended >= MAX_ENDED {
             return Err(WorkerError::Denied);
         }
-        self.pool.turn(urgency, subject.domain, self.deadline * PATIENCE)
+        self.pool.turn(urgency, subject.parties(), self.deadline * PATIENCE)
     }
 
     fn run<T>(
@@ -225,12 +257,15 @@ impl Shared {
         memory: Option<BorrowedFd<'_>>,
         accept: impl FnOnce(Answer) -> Result<T, WorkerError>,
     ) -> Result<T, WorkerError> {
-        let file = read_only(subject.fd).map_err(|e| WorkerError::Prepare(e.into()))?;
+        let prepare = |fd| read_only(fd).map_err(|e| WorkerError::Prepare(e.into()));
+        let file = prepare(subject.fd)?;
+        let debug = subject.debug.map(|debug| prepare(debug.fd)).transpose()?;
         let mut process = match turn.process.take() {
             Some(process) => process,
             None => self.spawn()?,
         };
-        let descriptors: Vec<_> = std::iter::once(file.as_fd()).chain(memory).collect();
+        let descriptors: Vec<_> =
+            std::iter::once(file.as_fd()).chain(debug.as_ref().map(OwnedFd::as_fd)).chain(memory).collect();
         let request = Request { file: subject.number(), verb: Some(verb), ..Request::default() };
         // A process that failed is dropped, and so killed, before the error leaves.
         let reply = process.ask(request, &descriptors, self.deadline)?;
@@ -262,7 +297,7 @@ impl Shared {
         };
         counter.fetch_add(1, Relaxed);
         if ended {
-            let key = (subject.domain, subject.key);
+            let key = subject.blamed();
             *self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_mut(key, || 0) += 1;
         }
     }

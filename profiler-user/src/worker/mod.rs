@@ -12,7 +12,7 @@ pub mod server;
 mod spawn;
 mod table;
 
-pub use client::Worker;
+pub use client::{DebugFile, Subject, Worker};
 pub use sandbox::Sandbox;
 
 use profiler_ebpf::reasons::Reason;
@@ -27,6 +27,14 @@ pub struct TrustDomain {
     pub owner: u32,
     /// Mount namespace in which it was first seen.
     pub mount_namespace: u64,
+}
+
+/// Whose bytes meet in one worker process: a file's, and its debug file's if that is of another domain. A process serves one
+/// such pair, so neither side can lie about other files than those that both describe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Parties {
+    file: TrustDomain,
+    debug: Option<TrustDomain>,
 }
 
 /// Bytes above which a file is large: its unwind table takes a worker about a second for each 200 MB.
@@ -94,6 +102,11 @@ pub enum WorkerError {
 }
 
 impl WorkerError {
+    /// The files of the request are at fault: asked again, they would be again.
+    pub fn is_of_the_file(&self) -> bool {
+        !matches!(self, WorkerError::Spawn(_) | WorkerError::Busy | WorkerError::Prepare(_))
+    }
+
     /// The reason under which the loss is counted.
     pub fn reason(&self) -> Reason {
         match self {

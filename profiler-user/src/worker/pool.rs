@@ -1,8 +1,8 @@
 //! Whose turn it is: at most so many requests run, names before tables, tables of small files before those of large ones,
-//! and a process serves one trust domain only.
+//! and a process serves one trust domain (or pair of them) only.
 
 use super::process::Process;
-use super::{TrustDomain, WorkerError};
+use super::{Parties, WorkerError};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ const URGENCIES: usize = 3;
 #[derive(Default)]
 struct State {
     /// Longest idle first.
-    idle: Vec<(TrustDomain, Process)>,
+    idle: Vec<(Parties, Process)>,
     /// By urgency.
     running: [usize; URGENCIES],
     waiting: [usize; URGENCIES],
@@ -47,13 +47,8 @@ impl Pool {
         Pool { workers, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Waits for a turn. It may bring a process that has served the same domain.
-    pub(super) fn turn(
-        &self,
-        urgency: Urgency,
-        domain: TrustDomain,
-        patience: Duration,
-    ) -> Result<Turn<'_>, WorkerError> {
+    /// Waits for a turn. It may bring a process that has served the same parties.
+    pub(super) fn turn(&self, urgency: Urgency, parties: Parties, patience: Duration) -> Result<Turn<'_>, WorkerError> {
         let until = Instant::now() + patience;
         let at = urgency as usize;
         let mut state = self.lock();
@@ -70,13 +65,13 @@ impl Pool {
             return Err(WorkerError::Busy);
         }
         state.running[at] += 1;
-        let (process, dismissed) = self.pick(&mut state, domain);
+        let (process, dismissed) = self.pick(&mut state, parties);
         drop(state);
         // Somebody less urgent may have waited for this one only.
         self.changed.notify_all();
         // Killing takes a moment: not under the lock.
         drop(dismissed);
-        Ok(Turn { pool: self, urgency, domain, process })
+        Ok(Turn { pool: self, urgency, parties, process })
     }
 
     /// Nothing overtakes what is more urgent, and large tables never take the last process while there are several.
@@ -86,8 +81,8 @@ impl Pool {
         free && (urgency != Urgency::LargeTable || state.running[at] < self.workers.saturating_sub(1).max(1))
     }
 
-    fn pick(&self, state: &mut State, domain: TrustDomain) -> (Option<Process>, Option<(TrustDomain, Process)>) {
-        if let Some(at) = state.idle.iter().position(|(d, _)| *d == domain) {
+    fn pick(&self, state: &mut State, parties: Parties) -> (Option<Process>, Option<(Parties, Process)>) {
+        if let Some(at) = state.idle.iter().position(|(p, _)| *p == parties) {
             return (Some(state.idle.remove(at).1), None);
         }
         let full = sum(&state.running) + state.idle.len() > self.workers;
@@ -104,7 +99,7 @@ impl Pool {
 pub(super) struct Turn<'p> {
     pool: &'p Pool,
     urgency: Urgency,
-    domain: TrustDomain,
+    parties: Parties,
     /// Goes back to the pool if it is still here at the end.
     pub(super) process: Option<Process>,
 }
@@ -114,7 +109,7 @@ impl Drop for Turn<'_> {
         let mut state = self.pool.lock();
         state.running[self.urgency as usize] -= 1;
         if let Some(process) = self.process.take() {
-            state.idle.push((self.domain, process));
+            state.idle.push((self.parties, process));
         }
         drop(state);
         self.pool.changed.notify_all();

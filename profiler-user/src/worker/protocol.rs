@@ -1,7 +1,8 @@
 //! What agent and worker say to each other: protobuf messages with a length before them. Each side treats the other as
 //! hostile: lengths are capped before anything is allocated, descriptors that were not asked for are closed.
 //!
-//! A request brings one descriptor, the file; a request for rows a second one, the memory file for the rows.
+//! A request brings one descriptor, the file; a request for rows a second one, the memory file for the rows; a request about a
+//! debug file, or for names with one, that file.
 
 use prost::Message;
 use rustix::io::Errno;
@@ -14,7 +15,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Both sides must speak the same.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Bytes of one message.
 pub(super) const MAX_MESSAGE: usize = 8 << 20;
 /// Offsets in one request for names.
@@ -48,7 +49,7 @@ pub(super) struct Ready {
     pub(super) refused: Vec<String>,
 }
 
-/// A question about one file. Only for [`Verb::Symbolize`] the number counts.
+/// A question about one file.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Request {
     #[prost(uint32, tag = "1")]
@@ -58,7 +59,7 @@ pub(super) struct Request {
     /// Under which number the worker keeps the parsed file.
     #[prost(uint32, tag = "3")]
     pub(super) file: u32,
-    #[prost(oneof = "Verb", tags = "4, 5, 6, 7")]
+    #[prost(oneof = "Verb", tags = "4, 5, 6, 7, 8")]
     pub(super) verb: Option<Verb>,
 }
 
@@ -70,9 +71,18 @@ pub(super) enum Verb {
     Rows(Empty),
     #[prost(message, tag = "6")]
     Symbolize(Offsets),
-    /// The file is a perf map, and the offsets are addresses.
     #[prost(message, tag = "7")]
+    Fit(Checksum),
+    /// The file is a perf map, and the offsets are addresses.
+    #[prost(message, tag = "8")]
     PerfMap(Offsets),
+}
+
+/// What the debug file must have, if it was found by a debug link.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Checksum {
+    #[prost(uint32, optional, tag = "1")]
+    pub(super) crc: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -91,7 +101,7 @@ pub(super) struct Reply {
     pub(super) version: u32,
     #[prost(uint64, tag = "2")]
     pub(super) id: u64,
-    #[prost(oneof = "Answer", tags = "3, 4, 5, 6")]
+    #[prost(oneof = "Answer", tags = "3, 4, 5, 6, 7")]
     pub(super) answer: Option<Answer>,
 }
 
@@ -106,6 +116,9 @@ pub(super) enum Answer {
     /// The file cannot be used, and why.
     #[prost(string, tag = "6")]
     Refused(String),
+    /// Code of a [`super::api::Fit`].
+    #[prost(uint32, tag = "7")]
+    Fit(u32),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -116,6 +129,18 @@ pub(super) struct Facts {
     pub(super) segments: Vec<SegmentMessage>,
     #[prost(bool, tag = "3")]
     pub(super) go: bool,
+    #[prost(bool, tag = "4")]
+    pub(super) has_debug_info: bool,
+    #[prost(message, optional, tag = "5")]
+    pub(super) debug_link: Option<LinkMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LinkMessage {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(uint32, tag = "2")]
+    pub(super) crc: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]

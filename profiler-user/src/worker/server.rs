@@ -3,8 +3,8 @@
 use super::api::{Symbolized, UnwindTable};
 use super::check::text;
 use super::protocol::{
-    Answer, Facts, FrameMessage, Hello, MAX_OFFSETS, Names, Place, Ready, Reply, Request, SegmentMessage, VERSION,
-    Verb, Wait, receive, send,
+    Answer, Facts, FrameMessage, Hello, LinkMessage, MAX_OFFSETS, Names, Place, Ready, Reply, Request, SegmentMessage,
+    VERSION, Verb, Wait, receive, send,
 };
 use super::sandbox::{self, Sandbox};
 use super::table;
@@ -97,9 +97,15 @@ fn refusal(error: &ServerError) -> String {
 /// What tells whether a number still stands for the same bytes.
 type Identity = (u64, u64, i64, i64, u64);
 
+fn identity(fd: &OwnedFd) -> Result<Identity, ServerError> {
+    let stat = fstat(fd).map_err(ServerError::Look)?;
+    Ok((stat.st_dev, stat.st_ino, stat.st_size, stat.st_ctime, stat.st_ctime_nsec as u64))
+}
+
 struct Kept {
     number: u32,
-    identity: Identity,
+    /// Of the file, and of its debug file.
+    identity: (Identity, Option<Identity>),
     file: ParsedFile,
 }
 
@@ -120,8 +126,12 @@ impl Server {
                 let unwind_table: UnwindTable = self.parse(file)?.unwind_table()?;
                 Ok(Answer::Rows(table::write(&unwind_table, memory).map_err(ServerError::Write)?))
             }
-            (Some(Verb::Symbolize(asked)), None) if asked.offsets.len() <= MAX_OFFSETS => {
-                let file = self.kept(request.file, file)?;
+            (Some(Verb::Fit(checksum)), Some(debug)) => {
+                self.make_room(0);
+                Ok(Answer::Fit(self.parse(file)?.fit(File::from(debug), checksum.crc)? as u32))
+            }
+            (Some(Verb::Symbolize(asked)), debug) if asked.offsets.len() <= MAX_OFFSETS => {
+                let file = self.kept(request.file, file, debug)?;
                 Ok(Answer::Names(names(asked.offsets.iter().map(|offset| file.symbolize(FileOffset(*offset))))))
             }
             (Some(Verb::PerfMap(asked)), None) if asked.offsets.len() <= MAX_OFFSETS => {
@@ -138,15 +148,19 @@ impl Server {
         Ok(ParsedFile::parse(File::from(file), FILE_BUDGET.min(self.memory / 2))?)
     }
 
-    fn kept(&mut self, number: u32, fd: OwnedFd) -> Result<&ParsedFile, ServerError> {
-        let stat = fstat(&fd).map_err(ServerError::Look)?;
-        let identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_ctime, stat.st_ctime_nsec as u64);
+    fn kept(&mut self, number: u32, fd: OwnedFd, debug: Option<OwnedFd>) -> Result<&ParsedFile, ServerError> {
+        let identity = (identity(&fd)?, debug.as_ref().map(identity).transpose()?);
         let known = self.files.iter().position(|k| k.number == number).map(|i| self.files.remove(i));
         let kept = match known {
             Some(kept) if kept.identity == identity => kept,
             _ => {
                 self.make_room(1);
-                Kept { number, identity, file: self.parse(fd)? }
+                let file = self.parse(fd)?;
+                let file = match debug {
+                    Some(debug) => file.with_debug_file(File::from(debug))?,
+                    None => file,
+                };
+                Kept { number, identity, file }
             }
         };
         self.files.push(kept);
@@ -165,7 +179,13 @@ impl Server {
 fn facts(file: &ParsedFile) -> Facts {
     let facts = file.facts();
     let segment = |s: &super::api::Segment| SegmentMessage { offset: s.offset, size: s.size, address: s.address };
-    Facts { build_id: facts.build_id, segments: facts.segments.iter().map(segment).collect(), go: facts.go }
+    Facts {
+        build_id: facts.build_id,
+        segments: facts.segments.iter().map(segment).collect(),
+        go: facts.go,
+        has_debug_info: facts.has_debug_info,
+        debug_link: facts.debug_link.map(|link| LinkMessage { name: link.name, crc: link.crc }),
+    }
 }
 
 /// As many of the answers as one reply may hold.

@@ -33,6 +33,12 @@ pub enum Refusal {
     /// Larger than is read.
     #[error("too large ({0} bytes)")]
     TooLarge(u64),
+    /// A debug file of neither root nor the owner of what it is to describe.
+    #[error("owned by user {0}")]
+    OtherOwner(u32),
+    /// A debug file that not everybody may read.
+    #[error("not readable for everybody")]
+    NotPublic,
     /// The kernel names it otherwise: replaced, copied up, or written meanwhile.
     #[error("another file")]
     OtherFile,
@@ -120,13 +126,8 @@ impl<'a> Attempts<'a> {
     }
 
     fn accept(&self, place: &OwnedFd, path: Vec<u8>) -> Result<Accepted, Refusal> {
-        self.regular(&fstat(place)?)?;
-        // The link names the very file of the descriptor. O_NONBLOCK: a lease on the file must not make the agent wait.
-        let link = format!("/proc/self/fd/{}", place.as_raw_fd());
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = openat(CWD, link, flags, Mode::empty())?;
-        let stat = fstat(&file)?;
-        let size = self.regular(&stat)?;
+        let (file, stat) = reopen(place, self.max_size)?;
+        let size = size_of_file(&stat);
         match self.key_of.key_of(file.as_fd()) {
             Some(key) if key == *self.key => {
                 Ok(Accepted { file, path, owner: stat.st_uid, size, linked: stat.st_nlink > 0 })
@@ -135,13 +136,28 @@ impl<'a> Attempts<'a> {
             None => Err(Refusal::Unnamed),
         }
     }
+}
 
-    /// The size of a regular file that is not too large.
-    fn regular(&self, stat: &Stat) -> Result<u64, Refusal> {
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(Refusal::NotRegular);
-        }
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
-        if size > self.max_size { Err(Refusal::TooLarge(size)) } else { Ok(size) }
+/// Opens for reading what was opened with O_PATH, if it is a regular file that is not too large.
+pub(super) fn reopen(place: &OwnedFd, max_size: u64) -> Result<(OwnedFd, Stat), Refusal> {
+    regular(&fstat(place)?, max_size)?;
+    // The link names the very file of the descriptor. O_NONBLOCK: a lease on the file must not make the agent wait.
+    let link = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = openat(CWD, link, flags, Mode::empty())?;
+    let stat = fstat(&file)?;
+    regular(&stat, max_size)?;
+    Ok((file, stat))
+}
+
+fn regular(stat: &Stat, max_size: u64) -> Result<(), Refusal> {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Refusal::NotRegular);
     }
+    let size = size_of_file(stat);
+    if size > max_size { Err(Refusal::TooLarge(size)) } else { Ok(()) }
+}
+
+pub(super) fn size_of_file(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
 }

@@ -3,7 +3,7 @@
 //! A thread whose caller gave up is stuck: it is replaced, and ends (or works again) once its call returns. At most
 //! `max_stuck` are replaced; when all threads are stuck, files are refused at once.
 
-use super::{KeyOf, MAX_FILE_SIZE, OpenError, Opened, open, perf_map};
+use super::{DebugFound, DebugWanted, KeyOf, MAX_FILE_SIZE, OpenError, Opened, debug, open, perf_map};
 use crate::event::{FileSeen, ProcessId};
 use crate::target::proc::Proc;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -45,7 +45,7 @@ pub struct OpenerCounts {
 /// Opens targets' files on threads of its own. Cheap to clone; the threads end with the last clone.
 #[derive(Clone)]
 pub struct Opener {
-    jobs: Sender<Arc<Job>>,
+    jobs: Sender<Arc<dyn Work>>,
     shared: Arc<Shared>,
 }
 
@@ -53,7 +53,7 @@ struct Shared {
     proc: Proc,
     key_of: Arc<dyn KeyOf>,
     config: OpenerConfig,
-    queue: Receiver<Arc<Job>>,
+    queue: Receiver<Arc<dyn Work>>,
     threads: Mutex<Threads>,
     opened: AtomicU64,
     failed: AtomicU64,
@@ -66,18 +66,24 @@ struct Threads {
     stuck: usize,
 }
 
-/// What is to be opened.
-enum Wanted {
-    /// A mapped file.
-    Mapped(FileSeen),
-    /// The perf map of a process.
-    PerfMap(ProcessId),
+type Task<T> = Box<dyn Fn(&Shared) -> Result<T, OpenError> + Send + Sync>;
+
+struct Job<T> {
+    task: Task<T>,
+    state: Mutex<State>,
+    answer: Sender<Result<T, OpenError>>,
 }
 
-struct Job {
-    wanted: Wanted,
-    state: Mutex<State>,
-    answer: Sender<Result<Opened, OpenError>>,
+/// A job, whatever its answer is.
+trait Work: Send + Sync {
+    /// Does it, unless its caller has given up; false if the thread is to end.
+    fn run(&self, shared: &Shared) -> bool;
+}
+
+impl<T: Send> Work for Job<T> {
+    fn run(&self, shared: &Shared) -> bool {
+        !take(self) || finish(shared, self, (self.task)(shared))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,21 +119,32 @@ impl Opener {
 
     /// Opens and verifies a file, within `deadline`. Blocks.
     pub fn open(&self, seen: &FileSeen, deadline: Duration) -> Result<Opened, OpenError> {
-        self.counted(self.ask(Wanted::Mapped(seen.clone()), deadline))
+        let seen = seen.clone();
+        let task: Task<Opened> =
+            Box::new(move |shared| open(&shared.proc, &seen, shared.key_of.as_ref(), shared.config.max_size));
+        let result = self.ask(task, deadline);
+        if result.is_ok() {
+            self.shared.opened.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Opens what lies where the debug file of a file may be, within `deadline`. Blocks.
+    pub fn debug_files(&self, wanted: DebugWanted, deadline: Duration) -> Result<DebugFound, OpenError> {
+        self.ask(Box::new(move |shared| Ok(debug::find(&shared.proc, &wanted, shared.config.max_size))), deadline)
     }
 
     /// Opens the perf map of a process, within `deadline`. Blocks.
     pub fn open_perf_map(&self, process: ProcessId, deadline: Duration) -> Result<Opened, OpenError> {
-        let result = self.ask(Wanted::PerfMap(process), deadline);
-        // That there is none is no failure.
-        if matches!(result, Err(OpenError::NoPerfMap | OpenError::Gone)) { result } else { self.counted(result) }
-    }
-
-    fn counted(&self, result: Result<Opened, OpenError>) -> Result<Opened, OpenError> {
-        let counter = if result.is_ok() { &self.shared.opened } else { &self.shared.failed };
-        counter.fetch_add(1, Ordering::Relaxed);
-        if matches!(result, Err(OpenError::Deadline(_) | OpenError::Stuck(_))) {
-            self.shared.late.fetch_add(1, Ordering::Relaxed);
+        let task: Task<Result<Opened, OpenError>> =
+            Box::new(move |shared| match perf_map::open(&shared.proc, process) {
+                // That there is none is no failure.
+                Err(error @ (OpenError::NoPerfMap | OpenError::Gone)) => Ok(Err(error)),
+                other => other.map(Ok),
+            });
+        let result = self.ask(task, deadline)?;
+        if result.is_ok() {
+            self.shared.opened.fetch_add(1, Ordering::Relaxed);
         }
         result
     }
@@ -139,7 +156,18 @@ impl Opener {
         OpenerCounts { opened, failed, late, stuck: lock(&self.shared.threads).stuck as u64 }
     }
 
-    fn ask(&self, wanted: Wanted, deadline: Duration) -> Result<Opened, OpenError> {
+    fn ask<T: Send + 'static>(&self, task: Task<T>, deadline: Duration) -> Result<T, OpenError> {
+        let result = self.wait(task, deadline);
+        if result.is_err() {
+            self.shared.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        if matches!(result, Err(OpenError::Deadline(_) | OpenError::Stuck(_))) {
+            self.shared.late.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn wait<T: Send + 'static>(&self, task: Task<T>, deadline: Duration) -> Result<T, OpenError> {
         let end = Instant::now() + deadline;
         {
             let threads = lock(&self.shared.threads);
@@ -148,12 +176,13 @@ impl Opener {
             }
         }
         let (answer, answered) = bounded(1);
-        let job = Arc::new(Job { wanted, state: Mutex::new(State::Queued), answer });
-        self.jobs.send_deadline(Arc::clone(&job), end).map_err(|_late| OpenError::Deadline(deadline))?;
+        let job = Arc::new(Job { task, state: Mutex::new(State::Queued), answer });
+        let work: Arc<dyn Work> = job.clone();
+        self.jobs.send_deadline(work, end).map_err(|_late| OpenError::Deadline(deadline))?;
         match answered.recv_deadline(end) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                self.abandon(&job);
+                self.abandon(&job.state);
                 // It may have been answered just now.
                 answered.try_recv().unwrap_or(Err(OpenError::Deadline(deadline)))
             }
@@ -161,9 +190,9 @@ impl Opener {
     }
 
     /// Gives a job up; the thread that is in it counts as stuck and is replaced.
-    fn abandon(&self, job: &Job) {
+    fn abandon(&self, state: &Mutex<State>) {
         let mut threads = lock(&self.shared.threads);
-        let before = std::mem::replace(&mut *lock(&job.state), State::Abandoned);
+        let before = std::mem::replace(&mut *lock(state), State::Abandoned);
         if before != State::Running {
             return;
         }
@@ -189,23 +218,16 @@ fn spawn(shared: &Arc<Shared>) -> io::Result<()> {
     started.map(drop)
 }
 
-fn work(queue: &Receiver<Arc<Job>>, shared: &Shared) {
+fn work(queue: &Receiver<Arc<dyn Work>>, shared: &Shared) {
     while let Ok(job) = queue.recv() {
-        if !take(&job) {
-            continue;
-        }
-        let result = match &job.wanted {
-            Wanted::Mapped(seen) => open(&shared.proc, seen, shared.key_of.as_ref(), shared.config.max_size),
-            Wanted::PerfMap(process) => perf_map::open(&shared.proc, *process),
-        };
-        if !finish(shared, &job, result) {
+        if !job.run(shared) {
             return;
         }
     }
 }
 
 /// Marks a job as begun; false if its caller has given up.
-fn take(job: &Job) -> bool {
+fn take<T>(job: &Job<T>) -> bool {
     let mut state = lock(&job.state);
     let queued = *state == State::Queued;
     if queued {
@@ -215,7 +237,7 @@ fn take(job: &Job) -> bool {
 }
 
 /// Answers. If the caller has given up, this thread was stuck: false if another one has its place.
-fn finish(shared: &Shared, job: &Job, result: Result<Opened, OpenError>) -> bool {
+fn finish<T>(shared: &Shared, job: &Job<T>, result: Result<T, OpenError>) -> bool {
     let mut threads = lock(&shared.threads);
     let mut state = lock(&job.state);
     if *state == State::Running {

@@ -225,6 +225,131 @@ fn the_vdso_is_no_file() {
     assert!(matches!(Scene::new().open(&announced(b"", nothing)), Err(OpenError::NoFile)));
 }
 
+/// What a debug file of `/bin/tool` is looked for by, in the scene's process 7.
+fn debug_wanted() -> DebugWanted {
+    DebugWanted {
+        pid: Pid(7),
+        mount_namespace: 77,
+        owner: rustix::process::getuid().as_raw(),
+        path: "/bin/tool".into(),
+        build_id: "ab12cd".into(),
+        link: Some("tool.debug".into()),
+    }
+}
+
+const BUILD_ID_PLACE: &str = "usr/lib/debug/.build-id/ab/12cd.debug";
+const LINK_PLACES: [&str; 3] = ["bin/tool.debug", "bin/.debug/tool.debug", "usr/lib/debug/bin/tool.debug"];
+
+/// A scene whose target and whose host have a debug file at each place.
+fn debug_scene() -> Scene {
+    let scene = Scene::new();
+    for (root, pid) in [("target", "7"), ("host", "1")] {
+        for place in [&[BUILD_ID_PLACE], &LINK_PLACES[..]].concat() {
+            scene.root.write(&format!("{root}/{place}"), "a debug file");
+        }
+        if pid != "7" {
+            scene.root.link(&format!("{pid}/root"), scene.root.path().join(root));
+        }
+    }
+    scene.root.link("1/ns/mnt", "mnt:[1]");
+    scene
+}
+
+/// (namespace, how found, path) of what is found, and how many were refused.
+fn debug_found(scene: &Scene, wanted: &DebugWanted) -> (Vec<(u64, FoundBy, String)>, u64) {
+    let found = debug::find(&scene.root.proc(), wanted, MAX_FILE_SIZE);
+    let shown = |(by, opened): &(FoundBy, Opened)| (opened.mount_namespace, *by, opened.path.clone());
+    (found.candidates.iter().map(shown).collect(), found.refused)
+}
+
+fn by_link_in(namespace: u64) -> impl Iterator<Item = (u64, FoundBy, String)> {
+    LINK_PLACES.iter().map(move |place| (namespace, FoundBy::Link, format!("/{place}")))
+}
+
+fn by_build_id_in(namespace: u64) -> impl Iterator<Item = (u64, FoundBy, String)> {
+    std::iter::once((namespace, FoundBy::BuildId, format!("/{BUILD_ID_PLACE}")))
+}
+
+#[test]
+fn debug_files_are_the_targets_own_then_the_hosts() {
+    let scene = debug_scene();
+    let own = by_build_id_in(77).chain(by_link_in(77));
+    // A path of another namespace means nothing on the host.
+    let all: Vec<_> = own.chain(by_build_id_in(1)).collect();
+    assert_eq!(debug_found(&scene, &debug_wanted()), (all, 0));
+    let none = DebugWanted { build_id: String::new(), link: None, ..debug_wanted() };
+    assert_eq!(debug_found(&scene, &none), (vec![], 0));
+}
+
+#[test]
+fn a_debug_file_that_two_places_show_is_tried_once() {
+    let scene = debug_scene();
+    // The process is the host's own.
+    scene.root.link("8/root", scene.root.path().join("host"));
+    scene.root.link("8/ns/mnt", "mnt:[1]");
+    let wanted = DebugWanted { pid: Pid(8), mount_namespace: 1, ..debug_wanted() };
+    let all: Vec<_> = by_build_id_in(1).chain(by_link_in(1)).collect();
+    assert_eq!(debug_found(&scene, &wanted), (all.clone(), 0));
+    // It is gone: the host shows them.
+    fs::remove_dir_all(scene.root.path().join("8")).expect("remove");
+    assert_eq!(debug_found(&scene, &wanted), (all, 0));
+}
+
+#[test]
+fn debug_files_of_a_process_that_is_gone_are_looked_for_in_its_namespace_only() {
+    let scene = debug_scene();
+    // Its number is another process's by now.
+    fs::remove_file(scene.root.path().join("7/ns/mnt")).expect("remove");
+    scene.root.link("7/ns/mnt", "mnt:[78]");
+    assert_eq!(debug_found(&scene, &debug_wanted()), (by_build_id_in(1).collect(), 0));
+    scene.root.link("9/ns/mnt", "mnt:[77]");
+    scene.root.link("9/root", scene.root.path().join("target"));
+    assert_eq!(debug_found(&scene, &debug_wanted()).0.len(), 5);
+}
+
+#[test]
+fn a_debug_file_that_the_target_could_not_read_is_not_read_for_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let scene = debug_scene();
+    let own = rustix::process::getuid().as_raw();
+    let mode = |mode| {
+        let file = scene.root.path().join("target").join(BUILD_ID_PLACE);
+        fs::set_permissions(file, fs::Permissions::from_mode(mode)).expect("chmod");
+    };
+    let wanted = |owner| DebugWanted { owner, link: None, ..debug_wanted() };
+    mode(0o600);
+    assert_eq!(debug_found(&scene, &wanted(own)).1, 0);
+    // Of another user's file: root's debug files will do if everybody may read them, nobody else's.
+    assert_eq!(debug_found(&scene, &wanted(own + 1)).1, if own == 0 { 1 } else { 2 });
+    mode(0o604);
+    assert_eq!(debug_found(&scene, &wanted(own + 1)).1, if own == 0 { 0 } else { 2 });
+    if own == 0 {
+        std::os::unix::fs::chown(scene.root.path().join("target").join(BUILD_ID_PLACE), Some(5), None).expect("chown");
+        assert_eq!(debug_found(&scene, &wanted(0)).1, 1);
+        assert_eq!(debug_found(&scene, &wanted(5)).1, 0);
+    }
+}
+
+#[test]
+fn what_lies_in_wait_for_a_debug_file_is_not_opened() {
+    let scene = debug_scene();
+    let place = scene.root.path().join("target").join(BUILD_ID_PLACE);
+    let wanted = DebugWanted { link: None, ..debug_wanted() };
+    let outside = scene.root.path().join("outside");
+    fs::write(&outside, "the agent's secret").expect("write");
+    for target in [outside.clone(), Path::new("../../../../../../../outside").into(), "/proc/self/exe".into()] {
+        fs::remove_file(&place).expect("remove");
+        std::os::unix::fs::symlink(&target, &place).expect("link");
+        assert_eq!(debug_found(&scene, &wanted), (by_build_id_in(1).collect(), 0), "{}", target.display());
+    }
+    fs::remove_file(&place).expect("remove");
+    mknodat(CWD, &place, FileType::Fifo, Mode::RWXU, 0).expect("fifo");
+    assert_eq!(debug_found(&scene, &wanted), (by_build_id_in(1).collect(), 1));
+    fs::remove_file(&place).expect("remove");
+    fs::File::create(&place).expect("create").set_len(100 << 30).expect("sparse");
+    assert_eq!(debug_found(&scene, &wanted), (by_build_id_in(1).collect(), 1));
+}
+
 /// An executable mapping of a process: start, end.
 fn mapping(pid: Pid, name: &str) -> Option<(u64, u64)> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;

@@ -13,7 +13,7 @@ const MAX_MOUNTS_TRIED: usize = 64;
 /// Tries of a path whose folders are being renamed (`openat2` then answers EAGAIN).
 const MAX_RACES: usize = 4;
 
-const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+pub(super) const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
 /// `/proc/PID/map_files/START-END`. Needs CAP_CHECKPOINT_RESTORE (5.9+) or CAP_SYS_ADMIN.
 pub(super) fn map_files(proc: &Proc, seen: &FileSeen, attempts: &mut Attempts<'_>) -> Option<Accepted> {
