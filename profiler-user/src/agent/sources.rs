@@ -99,8 +99,8 @@ impl Processes for Sources {
         identity(&self.inventory, &self.proc, pid)
     }
 
-    fn cmdline(&self, pid: Pid) -> Option<Vec<u8>> {
-        self.proc.cmdline(pid).ok()
+    fn cmdline(&self, pid: Pid, most: usize) -> Option<Vec<u8>> {
+        self.proc.cmdline(pid, most).ok()
     }
 
     fn cpu_clock(&self, process: ProcessId) -> Option<u64> {

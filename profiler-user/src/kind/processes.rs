@@ -51,7 +51,7 @@ pub fn list(profiler: &Profiler, exited: bool) -> Vec<Listed> {
 
 fn listed(profiler: &Profiler, info: ProcessInfo) -> Listed {
     let exited = info.exited.is_some();
-    let cmdline = if exited { None } else { profiler.processes.cmdline(info.id.pid) };
+    let cmdline = if exited { None } else { profiler.processes.cmdline(info.id.pid, CMDLINE) };
     Listed {
         pid: info.id.pid.0,
         start: ticks(info.id),

@@ -208,7 +208,7 @@ impl Processes for FakeProcesses {
         (pid.0 == PID && !self.dead.load(Ordering::SeqCst)).then(process)
     }
 
-    fn cmdline(&self, pid: Pid) -> Option<Vec<u8>> {
+    fn cmdline(&self, pid: Pid, _: usize) -> Option<Vec<u8>> {
         self.alive(pid).map(|_| b"/usr/bin/demo\0--depth\x0010\0".to_vec())
     }
 

@@ -72,8 +72,8 @@ pub trait Processes: Send + Sync {
     fn prepare(&self, process: Option<ProcessId>, deadline: Duration);
     /// Who has this number now.
     fn alive(&self, pid: Pid) -> Option<ProcessId>;
-    /// The bytes of its command line, capped.
-    fn cmdline(&self, pid: Pid) -> Option<Vec<u8>>;
+    /// The bytes of its command line, at most so many.
+    fn cmdline(&self, pid: Pid, most: usize) -> Option<Vec<u8>>;
     /// ns of CPU time of its whole life until now, by the scheduler's own account.
     fn cpu_clock(&self, process: ProcessId) -> Option<u64>;
     /// ns of CPU time of all processes but the agent, to some 10 ms, and the number of CPUs that it is of: only readings of

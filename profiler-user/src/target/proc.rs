@@ -23,8 +23,6 @@ use std::path::{Path, PathBuf};
 
 /// Bytes read of `stat`, `status`, `comm`, `cgroup`: the kernel writes far less.
 const SMALL: usize = 64 << 10;
-/// Bytes kept of a command line.
-pub const CMDLINE_LENGTH: usize = 64 << 10;
 /// Bytes read of a mount table. The kernel allows a namespace 100,000 mounts (`fs.mount-max`).
 const MOUNTINFO_LENGTH: usize = 16 << 20;
 /// Processes listed; `PID_MAX_LIMIT` of 64-bit kernels.
@@ -123,9 +121,9 @@ impl Proc {
         parsed(self.path(pid, "status"), status::parse)
     }
 
-    /// Raw arguments, each ended by a NUL, at most [`CMDLINE_LENGTH`] bytes. Empty for kernel threads. Can block.
-    pub fn cmdline(&self, pid: Pid) -> Result<Vec<u8>, ProcError> {
-        bytes(&self.path(pid, "cmdline"), CMDLINE_LENGTH)
+    /// Raw arguments, each ended by a NUL, at most `most` bytes. Empty for kernel threads. Can block.
+    pub fn cmdline(&self, pid: Pid, most: usize) -> Result<Vec<u8>, ProcError> {
+        bytes(&self.path(pid, "cmdline"), most)
     }
 
     /// The leader's name, without the line's end.

@@ -64,9 +64,9 @@ fn only_numbers_are_processes() {
 fn a_command_line_is_raw_and_capped() {
     let root = ProcRoot::new();
     root.write("7/cmdline", b"a\0\xff b\0\n\0");
-    assert_eq!(root.proc().cmdline(Pid(7)).expect("read"), b"a\0\xff b\0\n\0");
-    root.write("7/cmdline", vec![b'x'; CMDLINE_LENGTH + 5]);
-    assert_eq!(root.proc().cmdline(Pid(7)).expect("read").len(), CMDLINE_LENGTH);
+    assert_eq!(root.proc().cmdline(Pid(7), 100).expect("read"), b"a\0\xff b\0\n\0");
+    root.write("7/cmdline", vec![b'x'; 105]);
+    assert_eq!(root.proc().cmdline(Pid(7), 100).expect("read").len(), 100);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn the_real_proc_of_a_child_with_a_hostile_name() {
     assert_eq!(proc.comm(pid).expect("comm"), b") S 1\n(x");
     let status = proc.status(pid).expect("status");
     assert_eq!((status.tgid, status.parent), (pid, me));
-    assert!(proc.cmdline(pid).expect("cmdline").starts_with(b"sh\0-c\0printf"));
+    assert!(proc.cmdline(pid, 100).expect("cmdline").starts_with(b"sh\0-c\0printf"));
     assert_eq!(proc.mount_namespace(pid).expect("namespace"), proc.mount_namespace(me).expect("namespace"));
     assert!(proc.pids().expect("pids").contains(&pid));
     assert!(proc.is_alive(ProcessId { pid, start: start_ns(stat.start_ticks) }));
