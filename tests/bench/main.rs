@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 use tests::harness::profile::Sample;
 use tests::harness::published::Published;
-use tests::harness::{Agent, Profile, Target, programs};
+use tests::harness::{Agent, Profile, Target, judge, programs};
 
 /// The rate at which both sample.
 const HZ: u32 = 99;
@@ -30,18 +30,18 @@ fn main() -> Result<()> {
     drop(agent.cpu(target.pid(), 1, HZ));
 
     let perf = peer::Perf::start(HZ, seconds, folder.path())?;
-    let start = bpf::run_times()?;
+    let (start, used) = (bpf::run_times()?, judge::cpu_seconds(agent.pid()));
     let profile = agent.cpu(target.pid(), seconds, HZ);
-    let end = bpf::run_times()?;
+    let (end, used) = (bpf::run_times()?, judge::cpu_seconds(agent.pid()) - used);
     let peer = perf.finish(target.pid(), Duration::from_mins(2))?;
     let ours = bpf::ours(&before, &start, &end);
     ensure!(ours.runs > 0, "no BPF program of the agent ran");
-    print(seconds, &profile, &ours, &peer);
+    print(seconds, &profile, &ours, used, &peer);
     drop(statistics);
     Ok(())
 }
 
-fn print(seconds: u32, profile: &Profile, ours: &bpf::Cost, peer: &peer::Outcome) {
+fn print(seconds: u32, profile: &Profile, ours: &bpf::Cost, used: f64, peer: &peer::Outcome) {
     let per_sample = ours.nanos as f64 / profile.count().max(1) as f64;
     println!("`cargo xtask bench --seconds {seconds}`, kernel {}, {}", kernel(), cpus());
     println!("target: tests/programs/chain.c, stacks of 10, 40, 120 and 600 calls, no frame pointers, at {HZ} Hz\n");
@@ -58,7 +58,7 @@ fn print(seconds: u32, profile: &Profile, ours: &bpf::Cost, peer: &peer::Outcome
         ours.nanos as f64 / 1e9 / profile.seconds() * 100.0
     );
     println!("| runs of BPF programs | {} | - |", ours.runs);
-    println!("| CPU time of the tool in user space | - | {:.2} s |", peer.cpu_seconds);
+    println!("| CPU time of the tool's process | {used:.2} s | {:.2} s |", peer.cpu_seconds);
     println!("\nBPF time by program, us per run:");
     for program in &ours.programs {
         println!(
