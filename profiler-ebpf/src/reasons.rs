@@ -34,7 +34,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    // 1..31: how a user stack ended. The first three are complete stacks.
+    // 1..31: how a user stack ended. The first three are complete stacks, and 18.
     Complete = 1, "complete", "The stack was walked to its root by unwind tables.";
     CompleteByFramePointer = 2, "complete by frame pointer", "The stack was walked to its root; its last steps followed frame pointers, because that code has no unwind table.";
     NoUserStack = 3, "no user stack", "A kernel thread, or a thread that the kernel made for a process: it has kernel frames only.";
@@ -69,6 +69,7 @@ reasons! {
     AnonymousCode = 66, "anonymous code", "Machine code in memory without a file (generated at run time).";
     KernelHidden = 67, "kernel symbols hidden", "The kernel's symbols are not readable (needs CAP_SYSLOG).";
     ProcessGone = 68, "process gone", "The process had exited, or run another program, before the names of the code that it made were read.";
+    NotAsked = 69, "not asked", "There was no time left to ask for the name.";
 }
 
 impl Reason {

@@ -108,10 +108,10 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
     })?;
     let key_of: Arc<dyn KeyOf> = Arc::new(KernelKey(Arc::clone(&inventory)));
     let opener = Opener::start(proc.clone(), Arc::clone(&key_of), OpenerConfig::default())?;
-    // Of its own, so that file systems on which perf maps hang keep no table waiting.
+    // Of its own, so that file systems on which perf maps or debug files hang keep no table waiting.
     let perf_maps = Opener::start(proc.clone(), Arc::clone(&key_of), OpenerConfig::default())?;
     let tables_config = TablesConfig { memory: config.tables_memory };
-    let tables = Tables::start(&tables_config, tables, opener, key_of, worker.clone())?;
+    let tables = Tables::start(&tables_config, tables, (opener, perf_maps.clone()), key_of, worker.clone())?;
     let recorder = Recorder::start(RecorderConfig { memory: config.recorder_memory, now: clock::mono_now() });
     let watch = Watch::start(WatchConfig { base_hz: config.hz }, Box::new(rates));
     let clocks = Arc::new(RingClocks::default());

@@ -58,6 +58,7 @@ const WALLS: [(&str, &[&str]); 12] = [
             "kernel",
             "kind",
             "parse",
+            "record",
             "symbolize",
             "tables",
             "target",

@@ -315,6 +315,10 @@ fn finish(state: &mut State, output: &mut Output, status: u32) {
     };
     if sent != 0 {
         lose(output.head.tgid, output.head.start_boottime, Reason::RingFull as u32, 1);
+        // The record would have told of them.
+        if output.head.late_ticks != 0 {
+            lose(output.head.tgid, output.head.start_boottime, Reason::TimerLate as u32, output.head.late_ticks as u64);
+        }
     } else {
         add(Counter::Samples, 1);
     }

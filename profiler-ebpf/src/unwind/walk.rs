@@ -76,8 +76,9 @@ pub fn code_of_return(bytes: u64) -> Option<u32> {
     if bytes & 0xff_00ff_ffff == 0xc3_00c4_8348 && size & 0x87 == 0 { Some((size as u32 >> 3) + 1) } else { None }
 }
 
-/// How a walk ends whose last step was in memory without a file: code that the process made. Nobody's stack begins there, so a
-/// frame pointer that leads nowhere, or to a zero, is a register that the compiler uses for something else.
+/// How a walk ends whose last step was in memory without a file: code that the process made. Hardly a stack begins there (that
+/// of a packed program does), so a frame pointer that leads nowhere, or to a zero, is taken for a register that the compiler
+/// uses for something else.
 #[inline(always)]
 pub fn end_in_made_code(outcome: Outcome) -> Outcome {
     let bad = outcome == Reason::BadFramePointer as u32;

@@ -4,6 +4,7 @@ use crate::kernel::{Attached, Counters};
 use crate::tables::Tables;
 use crate::telemetry::metrics::{Metrics, Reading};
 use profiler_ebpf::abi::counters::Counter;
+use profiler_ebpf::reasons::Reason;
 use std::sync::Arc;
 
 /// What the BPF programs did and what they cost.
@@ -17,6 +18,9 @@ pub(super) fn kernel(metrics: &Metrics, counters: &Arc<Counters>, attached: Atta
             .map(|counter| Reading::counter(counter.name(), counter.help(), count(*counter)))
             .collect();
         let cost = attached.costs().iter().map(|c| c.run_time_ns).sum();
+        let refused = values.get(Reason::FileTableFull as usize).copied().unwrap_or(0);
+        let help = "Meetings of files that found the kernel's table of files full";
+        readings.push(Reading::counter("kernel_files_refused", help, refused));
         let help = "Time that our BPF programs ran (0 unless kernel.bpf_stats_enabled is 1)";
         readings.push(Reading::counter("bpf_run_time_nanoseconds", help, cost));
         readings
@@ -25,6 +29,9 @@ pub(super) fn kernel(metrics: &Metrics, counters: &Arc<Counters>, attached: Atta
 
 /// Unwind tables and debug files.
 pub(super) fn tables(metrics: &Metrics, tables: &Tables) {
+    let refusing = tables.clone();
+    let help = "Files that got no unwind table, by reason";
+    metrics.by_reason("table_refusals", help, Box::new(move || refusing.refusals()));
     let tables = tables.clone();
     metrics.readings(Box::new(move || {
         let counts = tables.counts();

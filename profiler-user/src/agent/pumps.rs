@@ -129,7 +129,9 @@ impl Pumps {
         match inventory(&self.proc, &exact) {
             Ok(found) => {
                 let alive: HashSet<_> = found.iter().map(|(fact, _)| fact.image.process.pid).collect();
-                let gone = known.iter().map(|info| info.id).filter(|id| !alive.contains(&id.pid)).collect();
+                // A process of which `/proc` could not be read lives all the same.
+                let is_gone = |id: &ProcessId| !alive.contains(&id.pid) && !self.proc.is_alive(*id);
+                let gone = known.iter().map(|info| info.id).filter(is_gone).collect();
                 self.recorder.gone(gone, clock::mono_now());
                 if !self.recorder.try_push(found.into_iter().map(|(fact, exe)| Event::Known(fact, exe)).collect()) {
                     self.orders.look.store(true, Ordering::Release);

@@ -97,9 +97,9 @@ pub(super) fn start_page(processes: &[Listed], shown: usize) -> String {
 fn process_row(process: &Listed) -> String {
     let tree = format!("pid/{}/debug/pprof/", process.pid);
     format!(
-        "<tr><td class=\"number\">{:.1} %</td><td class=\"number\">{}</td><td><a href=\"{tree}\">{}</a></td>\
+        "<tr><td class=\"number\">{}</td><td class=\"number\">{}</td><td><a href=\"{tree}\">{}</a></td>\
          <td class=\"cut\">{}</td><td><a href=\"{tree}profile?seconds=10\">10 s</a></td></tr>",
-        process.cpu_share.unwrap_or(0.0) * 100.0,
+        process.cpu_share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0)),
         process.pid,
         escape(&process.comm),
         escape(&process.cmdline)

@@ -124,9 +124,10 @@ async fn live(profiler: &Profiler, subject: Subject, request: Request) -> Result
     let watched = profiler.watch.sample(target, request.hz);
     let preparing = profiler.clone();
     let start = move || {
+        let end = Instant::now() + PREPARATION;
         preparing.processes.prepare(process, PREPARATION);
         if request.children {
-            prepare_children(&preparing, process);
+            prepare_children(&preparing, process, end);
         }
         let mappings = process.map(|process| preparing.processes.mappings(process)).unwrap_or_default();
         (mappings, read_clock(&preparing, process), preparing.processes.now().0)
@@ -141,11 +142,14 @@ async fn live(profiler: &Profiler, subject: Subject, request: Request) -> Result
 }
 
 /// Has the tables of a process's living descendants built, and their clocks read.
-fn prepare_children(profiler: &Profiler, process: Option<ProcessId>) {
+fn prepare_children(profiler: &Profiler, process: Option<ProcessId>, end: Instant) {
     let Some(process) = process else { return };
-    let end = Instant::now() + PREPARATION;
-    for child in profiler.recorder.family(process).into_iter().filter(|child| *child != process) {
-        profiler.processes.prepare(Some(child), end.saturating_duration_since(Instant::now()));
+    let alive = profiler.recorder.family(process, profiler.processes.now().0);
+    for child in alive.into_iter().filter(|child| *child != process) {
+        let left = end.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            profiler.processes.prepare(Some(child), left);
+        }
         read_clock(profiler, Some(child));
     }
 }
@@ -197,7 +201,9 @@ fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, Kind
     let drained = profiler.processes.drained(collected.asked.to);
     let selection = match process {
         None => Selection::Host,
-        Some(process) if collected.request.children => Selection::Processes(family(profiler, process)),
+        Some(process) if collected.request.children => {
+            Selection::Processes(family(profiler, process, collected.asked.from))
+        }
         Some(process) => Selection::of([process]),
     };
     let window = profiler.recorder.query(selection, collected.asked).map_err(KindError::Recorder)?;
@@ -219,9 +225,10 @@ fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, Kind
     Ok(profile(profiler, &collected, &account))
 }
 
-/// A process and its descendants, with their clocks read once more: the account of a window ends with a reading.
-fn family(profiler: &Profiler, process: ProcessId) -> BTreeSet<ProcessId> {
-    let family = profiler.recorder.family(process);
+/// A process and its descendants that lived after `since`, with their clocks read once more: the account of a window ends
+/// with a reading.
+fn family(profiler: &Profiler, process: ProcessId, since: MonoTime) -> BTreeSet<ProcessId> {
+    let family = profiler.recorder.family(process, since);
     for child in family.iter().filter(|child| **child != process) {
         read_clock(profiler, Some(*child));
     }
@@ -239,7 +246,7 @@ fn descendants(
     if collected.request.children || !window.rows.is_empty() {
         return None;
     }
-    let mut others = family(profiler, process);
+    let mut others = family(profiler, process, collected.asked.from);
     others.remove(&process);
     let count = others.len();
     let window = profiler.recorder.query(Selection::Processes(others), collected.asked).ok()?;
@@ -278,7 +285,10 @@ fn profile(profiler: &Profiler, collected: &Collected, account: &Account<'_>) ->
         files: profiler.symbolizer.files(),
         exe: &|image: ImageId| subject::exe(profiler, image.process),
     }));
-    if let Subject::Process(known) = &collected.subject {
+    // The addresses of a family are made up, and not its head's.
+    if let Subject::Process(known) = &collected.subject
+        && !collected.request.children
+    {
         profiler.books.put(known.id, built.book);
     }
     let (now, wall) = profiler.processes.now();

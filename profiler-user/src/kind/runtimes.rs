@@ -78,7 +78,7 @@ pub(super) fn sentences(samples: &Samples<'_>) -> Vec<String> {
         *cut.entry(runtime_of(&row.image)).or_default() += row.count;
     }
     let nameless = nameless.into_iter().map(|((runtime, reason), count)| {
-        format!("Native frames only for {} of samples: {}.", percent(count, all), remedy(runtime, reason))
+        format!("Functions are missing in {} of samples: {}.", percent(count, all), remedy(runtime, reason))
     });
     let cut = cut.into_iter().map(|(runtime, count)| {
         let share = percent(count, all);
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn each_runtime_has_its_own_remedy() {
         let none = |exe: &str, wanted: &str| {
-            let wanted = format!("Native frames only for 50.00 % of samples: {wanted}.");
+            let wanted = format!("Functions are missing in 50.00 % of samples: {wanted}.");
             check(exe, &[(Reason::AnonymousCode, 3)], &[&wanted]);
         };
         none("node", "run node with --perf-basic-prof");
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn java_is_told_about_frame_pointers_too() {
         let wanted = [
-            "Native frames only for 100.00 % of samples: run java with -XX:+PreserveFramePointer and have it write its perf \
+            "Functions are missing in 100.00 % of samples: run java with -XX:+PreserveFramePointer and have it write its perf \
              map (jcmd PID Compiler.perfmap, or a perf map agent).",
             "Stacks of 25.00 % of samples end in code without frame pointers: run java with -XX:+PreserveFramePointer.",
         ];
@@ -172,8 +172,8 @@ mod tests {
     #[test]
     fn who_has_a_map_is_not_told_to_write_one() {
         let wanted = [
-            "Native frames only for 16.67 % of samples: the perf map (/tmp/perf-PID.map) does not name that code.",
-            "Native frames only for 33.33 % of samples: process gone (The process had exited, or run another program, before \
+            "Functions are missing in 16.67 % of samples: the perf map (/tmp/perf-PID.map) does not name that code.",
+            "Functions are missing in 33.33 % of samples: process gone (The process had exited, or run another program, before \
              the names of the code that it made were read).",
         ];
         check("node", &[(Reason::ProcessGone, 2), (Reason::NoSymbol, 1)], &wanted);

@@ -80,7 +80,7 @@ pub(super) enum Command {
     Query(Selection, Span, Sender<Answer>),
     Number(Pid, Sender<Vec<ProcessInfo>>),
     List(Filter, Sender<Vec<ProcessInfo>>),
-    Family(ProcessId, Sender<BTreeSet<ProcessId>>),
+    Family(ProcessId, MonoTime, Sender<BTreeSet<ProcessId>>),
     Recorded(Sender<Vec<ProcessId>>),
     Stats(Sender<RecorderStats>),
 }
@@ -141,7 +141,7 @@ impl Owner {
             Command::List(filter, reply) => {
                 drop(reply.send(self.processes.list(filter, self.now, self.log.floor())));
             }
-            Command::Family(root, reply) => drop(reply.send(self.processes.family(root))),
+            Command::Family(root, since, reply) => drop(reply.send(self.processes.family(root, since))),
             Command::Recorded(reply) => drop(reply.send(self.processes.recorded(self.log.floor()))),
             Command::Stats(reply) => drop(reply.send(self.stats())),
         }

@@ -75,6 +75,8 @@ pub struct ProcessInfo {
 struct Entry {
     info: ProcessInfo,
     clock: Clock,
+    /// Who had forked it, as far as that was seen: its parent may have died since and left it to another one.
+    forked_by: Option<Pid>,
     /// Known from `/proc` alone: its start is rounded and its exec id not binding.
     is_assumed: bool,
 }
@@ -109,6 +111,7 @@ impl Processes {
     pub(super) fn fork(&mut self, fact: &ProcessFact) {
         let inherited = self.newest(fact.parent).and_then(|parent| parent.info.exe.clone());
         let Some(entry) = self.learn(fact) else { return };
+        entry.forked_by = Some(fact.parent);
         entry.clock.begin(fact.time);
         entry.set_exe(fact, inherited, false);
     }
@@ -171,6 +174,7 @@ impl Processes {
 
     fn learn(&mut self, fact: &ProcessFact) -> Option<&mut Entry> {
         let entry = self.meet(fact.image, fact.time, fact.comm, fact.uids)?;
+        entry.forked_by.get_or_insert(fact.parent);
         let info = &mut entry.info;
         (info.parent, info.namespace_pid) = (fact.parent, fact.namespace_pid);
         info.cgroup = fact.cgroup;
@@ -259,11 +263,13 @@ impl Processes {
         self.known.values().filter(wanted).map(|entry| entry.info_at(now)).collect()
     }
 
-    /// A process and all that descend from it, as far as they are known, the dead too. A child is one that was forked by
-    /// whoever had the parent's number then; who was orphaned before it was met is not known to be one.
-    pub(super) fn family(&self, root: ProcessId) -> BTreeSet<ProcessId> {
+    /// A process and all that descend from it and lived after `since`, as far as they are known. A child is one that was
+    /// forked by whoever had the parent's number then; who was orphaned before it was met, or whose parent has been dead
+    /// for more than a minute and is forgotten, is not known to be one.
+    pub(super) fn family(&self, root: ProcessId, since: MonoTime) -> BTreeSet<ProcessId> {
         // In the order of their starts, so that a parent comes before its children.
-        let mut all: Vec<(ProcessId, Pid)> = self.known.values().map(|e| (e.info.id, e.info.parent)).collect();
+        let forked_by = |entry: &Entry| (entry.info.id, entry.forked_by.unwrap_or(Pid(0)));
+        let mut all: Vec<(ProcessId, Pid)> = self.known.values().map(forked_by).collect();
         all.sort_unstable_by_key(|(id, _)| (id.start, id.pid));
         let mut holders: HashMap<Pid, ProcessId> = HashMap::new();
         let mut family = BTreeSet::from([root]);
@@ -273,6 +279,10 @@ impl Processes {
             }
             holders.insert(id.pid, id);
         }
+        let lived = |id: &ProcessId| {
+            self.known.get(id).and_then(|entry| entry.info.exited).is_none_or(|exited| exited >= since)
+        };
+        family.retain(|id| *id == root || lived(id));
         family
     }
 
@@ -282,13 +292,14 @@ impl Processes {
         self.known.values().filter(wanted).map(|entry| entry.info.id).collect()
     }
 
-    /// CPU time of the selected processes, of those where it is known at both ends of the span. Of the whole host it is not
-    /// known here: the clocks of processes that came and went in the span were never read.
+    /// CPU time of the selected processes in the span; none if it is not known of one of them that lived then. Of the whole
+    /// host it is not known here: the clocks of processes that came and went in the span were never read.
     pub(super) fn cpu_within(&self, selection: &Selection, span: Span) -> Option<u64> {
         let Selection::Processes(ids) = selection else { return None };
-        let entries = ids.iter().filter_map(|id| self.known.get(id));
-        let used = entries.filter_map(|entry| entry.clock.within(span));
-        used.fold(None, |sum, used| Some(sum.unwrap_or(0_u64).saturating_add(used)))
+        let lived = |entry: &&Entry| entry.info.exited.is_none_or(|exited| exited >= span.from);
+        let entries = ids.iter().filter_map(|id| self.known.get(id)).filter(lived);
+        let used: Option<Vec<u64>> = entries.map(|entry| entry.clock.within(span)).collect();
+        used.filter(|used| !used.is_empty()).map(|used| used.iter().sum())
     }
 
     /// Forgets the dead of which nothing is recorded, and what no window of the log needs.
@@ -343,7 +354,7 @@ impl Entry {
             samples: 0,
             cpu_share: None,
         };
-        Entry { info, clock: Clock::default(), is_assumed: false }
+        Entry { info, clock: Clock::default(), forked_by: None, is_assumed: false }
     }
 
     /// The kernel has told who it truly is.

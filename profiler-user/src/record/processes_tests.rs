@@ -197,7 +197,8 @@ fn the_cpu_time_of_a_selection_is_the_sum_of_what_is_known() {
     let within = |selection| table.cpu_within(&selection, span);
     assert_eq!(within(Selection::of([process(7)])), Some(30));
     assert_eq!(within(Selection::of([process(9)])), None);
-    assert_eq!(within(Selection::of([process(7), process(8), process(9)])), Some(90));
+    assert_eq!(within(Selection::of([process(7), process(8)])), Some(90));
+    assert_eq!(within(Selection::of([process(7), process(8), process(9)])), None, "a part is not the whole");
     assert_eq!(within(Selection::Host), None);
 }
 
@@ -236,7 +237,10 @@ fn a_family_is_who_was_forked_by_its_members_and_not_by_who_had_their_numbers_be
     // The number of the first child is given anew, to a stranger who has a child.
     table.fork(&at(11, 60, 1));
     table.fork(&at(14, 70, 11));
-    let family = table.family(who(10, 10));
+    // The head died, and /proc says that init is the parent of its child now.
+    table.exec(&at(12, 30, 1), b"/bin/x");
+    let family = table.family(who(10, 10), MonoTime(0));
     assert_eq!(family.into_iter().collect::<Vec<_>>(), [who(10, 10), who(11, 20), who(12, 30)]);
-    assert_eq!(table.family(who(99, 1)).len(), 1);
+    assert!(!table.family(who(10, 10), MonoTime(1_000)).contains(&who(11, 20)), "it had died before");
+    assert_eq!(table.family(who(99, 1), MonoTime(0)).len(), 1);
 }

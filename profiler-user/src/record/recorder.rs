@@ -141,9 +141,9 @@ impl Recorder {
         self.ask(|reply| Command::List(filter, reply)).unwrap_or_default()
     }
 
-    /// A process and all that descend from it, as far as they are known, the dead of the last minute too. Blocking.
-    pub fn family(&self, root: ProcessId) -> BTreeSet<ProcessId> {
-        self.ask(|reply| Command::Family(root, reply)).unwrap_or_else(|_ended| BTreeSet::from([root]))
+    /// A process and all that descend from it and lived after `since`, as far as they are known. Blocking.
+    pub fn family(&self, root: ProcessId, since: MonoTime) -> BTreeSet<ProcessId> {
+        self.ask(|reply| Command::Family(root, since, reply)).unwrap_or_else(|_ended| BTreeSet::from([root]))
     }
 
     /// Living processes of which samples are recorded: whose CPU clocks are to be read once a second. Blocking.

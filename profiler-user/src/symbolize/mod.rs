@@ -102,7 +102,7 @@ impl Symbolizer {
         let patience = Instant::now() + MADE_CODE_PATIENCE;
         for (image, addresses) in made {
             let patient = Instant::now() < patience;
-            let answer = if patient { self.inner.made.symbolize(image, &addresses) } else { Err(Reason::WorkerFailed) };
+            let answer = if patient { self.inner.made.symbolize(image, &addresses) } else { Err(Reason::NotAsked) };
             keep_made(image, &addresses, answer, &mut names);
         }
         names

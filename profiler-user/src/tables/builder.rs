@@ -14,6 +14,7 @@ use crate::worker::{Subject, TrustDomain, Worker};
 use profiler_ebpf::abi::event::FileKey;
 use profiler_ebpf::abi::frame::VDSO_FILE;
 use profiler_ebpf::reasons::Reason;
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,20 +40,23 @@ struct Inside {
     files: Mutex<Files>,
     settled: Condvar,
     queue: Queue,
+    refusals: Mutex<BTreeMap<Reason, u64>>,
     publisher: Mutex<Publisher>,
     descriptors: Descriptors,
     debug_files: DebugFiles,
     opener: Opener,
+    /// Of debug files: a folder on which they hang keeps no table waiting.
+    debug_opener: Opener,
     key_of: Arc<dyn KeyOf>,
     worker: Worker,
 }
 
 impl Tables {
-    /// Starts the builders.
+    /// Starts the builders. Of the two openers the second one is for debug files.
     pub fn start(
         config: &TablesConfig,
         maps: TableMaps,
-        opener: Opener,
+        (opener, debug_opener): (Opener, Opener),
         key_of: Arc<dyn KeyOf>,
         worker: Worker,
     ) -> Result<Tables, KernelError> {
@@ -60,10 +64,12 @@ impl Tables {
             files: Mutex::new(Files::default()),
             settled: Condvar::new(),
             queue: Queue::default(),
+            refusals: Mutex::default(),
             publisher: Mutex::new(Publisher::new(maps, config.memory)?),
             descriptors: Descriptors::of_limit(),
             debug_files: DebugFiles::of_limit(),
             opener,
+            debug_opener,
             key_of,
             worker,
         }));
@@ -118,7 +124,7 @@ impl Tables {
         }
     }
 
-    /// Waits until no file that samples met waits for its table, or until the deadline.
+    /// Waits until every file that samples met has its table or cannot have one, or until the deadline.
     pub fn settle(&self, deadline: Duration) {
         let end = Instant::now() + deadline;
         let mut records = self.0.files();
@@ -177,6 +183,11 @@ impl Tables {
         self.0.debug_files.outcomes()
     }
 
+    /// Files that got no table, by reason.
+    pub fn refusals(&self) -> Vec<(Reason, u64)> {
+        self.0.refusals().iter().map(|(reason, count)| (*reason, *count)).collect()
+    }
+
     /// What the tables hold.
     pub fn counts(&self) -> TableCounts {
         self.0.publisher().counts()
@@ -203,6 +214,10 @@ impl Inside {
         self.publisher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn refusals(&self) -> MutexGuard<'_, BTreeMap<Reason, u64>> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn change(&self, file: FileNumber, edit: impl FnOnce(&mut FileRecord)) {
         if let Some(record) = self.files().get_mut(file) {
             edit(record);
@@ -220,13 +235,14 @@ impl Inside {
 
     fn run(&self, lane: Lane) {
         while let Some((file, want)) = self.queue.take(lane) {
-            let Some(record) = self.files().get(file).cloned() else { continue };
-            if !record.is_open() {
-                continue;
-            }
-            if let Err(reason) = self.build(&record, want, lane) {
+            let record = self.files().get(file).filter(|record| record.is_open()).cloned();
+            if let Some(record) = record
+                && let Err(reason) = self.build(&record, want, lane)
+            {
                 self.fail(&record, reason);
             }
+            self.queue.done(file);
+            self.settled.notify_all();
         }
     }
 
@@ -276,9 +292,14 @@ impl Inside {
         };
         let wanted = !facts.has_debug_info && (facts.debug_link.is_some() || !facts.build_id.is_empty());
         if wanted {
-            match debug::search(&self.opener, &self.worker, subject, &record, &facts)? {
-                Ok(found) => return Ok(Some(self.debug_files.keep(file, found))),
-                Err(outcome) => self.debug_files.count(outcome),
+            match debug::search(&self.debug_opener, &self.worker, subject, &record, &facts) {
+                Ok(Ok(found)) => return Ok(Some(self.debug_files.keep(file, found))),
+                Ok(Err(outcome)) => self.debug_files.count(outcome),
+                // Not this time: the file's own names are had without it.
+                Err(reason) => {
+                    tracing::debug!(path = record.path, reason = reason.name(), "cannot look for a debug file now");
+                    return Ok(None);
+                }
             }
         }
         self.change(file, |record| record.no_debug_file = true);
@@ -311,6 +332,7 @@ impl Inside {
     /// No table. A file that could not be opened may be reachable through the next process that maps it: the kernel
     /// forgets it and announces it anew, a bounded number of times.
     fn fail(&self, record: &FileRecord, reason: Reason) {
+        *self.refusals().entry(reason).or_default() += 1;
         let key = &record.seen.key;
         self.publisher().refuse(record.seen.number, key, reason);
         let again = reason == Reason::NotOpened && self.failures_of(key) < MAX_OPEN_FAILURES;

@@ -43,6 +43,8 @@ struct Entry {
 #[derive(Default)]
 struct Inside {
     waiting: HashMap<FileNumber, Entry>,
+    /// Taken and not done.
+    taken: HashMap<FileNumber, Want>,
     closed: bool,
 }
 
@@ -84,15 +86,23 @@ impl Queue {
                 .map(|(number, e)| (*number, e.want));
             if let Some((number, want)) = next {
                 inside.waiting.remove(&number);
+                inside.taken.insert(number, want);
                 return Some((number, want));
             }
             inside = self.changed.wait(inside).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// True if a file waits that is wanted as much, or more.
+    /// Whoever took a file has no more to do with it.
+    pub(super) fn done(&self, file: FileNumber) {
+        self.lock().taken.remove(&file);
+    }
+
+    /// True if a file waits, or is taken and not done, that is wanted as much, or more.
     pub(super) fn has(&self, want: Want) -> bool {
-        self.lock().waiting.values().any(|entry| entry.want >= want)
+        let inside = self.lock();
+        let waiting = inside.waiting.values().map(|entry| entry.want);
+        waiting.chain(inside.taken.values().copied()).any(|found| found >= want)
     }
 
     /// Files that wait.
@@ -122,6 +132,10 @@ mod tests {
         let order: Vec<u32> = (0..4).filter_map(|_| queue.take(Lane::All)).map(|t| t.0.0).collect();
         assert_eq!(order, [4, 3, 1, 2]);
         queue.put(FileNumber(9), Want::Open, 0);
+        assert!(queue.has(Want::Sampled), "those that were taken are not done");
+        for number in [4, 3, 1, 2] {
+            queue.done(FileNumber(number));
+        }
         assert!(queue.has(Want::Open) && !queue.has(Want::Sampled));
         queue.close();
         assert_eq!(queue.take(Lane::All), None);

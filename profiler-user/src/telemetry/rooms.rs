@@ -25,7 +25,7 @@ pub fn recorder(metrics: &Metrics, recorder: &Recorder) {
     metrics.readings(Box::new(move || {
         let stats = recorder.stats();
         let gone = vec![
-            ("evicted", stats.evicted),
+            ("evicted", stats.evicted.saturating_sub(stats.crowded)),
             ("crowded", stats.crowded),
             ("too late", stats.too_late),
             ("queue full", stats.dropped),
