@@ -74,12 +74,12 @@ impl KeyOf for KernelKey {
     }
 }
 
+#[cfg_attr(not(debug_assertions), expect(unused_variables, reason = "only a debug build loads another object"))]
 fn object(config: &Config) -> anyhow::Result<std::borrow::Cow<'static, [u8]>> {
     #[cfg(debug_assertions)]
     if let Some(path) = &config.ebpf_object {
         return Ok(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?.into());
     }
-    let _ = config;
     Ok(profiler_ebpf::OBJECT.into())
 }
 

@@ -1,12 +1,14 @@
 //! Unwind rows of Go programs, judged by the `.debug_frame` that Go's linker writes, read with gimli, and by objdump.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod common;
+
+use common::rule_at;
 use gimli::{BaseAddresses, CfaRule, DebugFrame, LittleEndian, Register, UnwindContext, UnwindSection};
 use profiler_ebpf::unwind::rule::{
-    CODE_FRAME_POINTER_ANY_STACK, CODE_SIGNAL, CODE_STOP, DICTIONARY, KIND_REGISTER, PAGE_BITS, RBP_AT_CFA, RBP_SAME,
-    REGISTER_SP, Rule,
+    CODE_FRAME_POINTER_ANY_STACK, CODE_SIGNAL, CODE_STOP, KIND_REGISTER, RBP_AT_CFA, RBP_SAME, REGISTER_SP,
 };
-use profiler_user::event::FileNumber;
+use profiler_user::event::{FileNumber, FileOffset};
 use profiler_user::worker::api::UnwindTable;
 use profiler_user::worker::{TrustDomain, Worker, WorkerConfig, WorkerError};
 use std::collections::BTreeMap;
@@ -129,21 +131,6 @@ impl Program {
     }
 }
 
-/// The code in force at an offset, and what it means as a rule of the dictionary.
-fn rule_at(table: &UnwindTable, offset: u64) -> (u16, Rule) {
-    let page = table.pages[usize::try_from((offset >> PAGE_BITS) - table.first_page).unwrap()];
-    let rows = &table.rows[page.0 as usize..][..usize::from(page.1)];
-    let within = offset & ((1 << PAGE_BITS) - 1);
-    let code = rows[rows.partition_point(|r| u64::from(r.0) <= within) - 1].1;
-    if code & DICTIONARY != 0 {
-        return (code, table.rules[usize::from(code & !DICTIONARY)]);
-    }
-    let rbp = i32::from(code >> 9);
-    let rbp_kind = if rbp == 0 { RBP_SAME } else { RBP_AT_CFA };
-    let (cfa_offset, rbp_offset) = (i32::from(code & 511) * 8, -8 * rbp);
-    (code, Rule { kind: KIND_REGISTER, cfa_register: REGISTER_SP, rbp_kind, cfa_offset, rbp_offset, ..Rule::default() })
-}
-
 /// (address, end, CFA - RSP) of every row of `.debug_frame`.
 fn rows_by_gimli(bytes: &[u8]) -> Vec<(u64, u64, i64)> {
     let (section, bases) = (DebugFrame::new(bytes, LittleEndian), BaseAddresses::default());
@@ -168,7 +155,7 @@ fn check_depths(program: &Program) {
     for (start, end, expected) in rows_by_gimli(&fs::read(program.path()).unwrap()[program.section(".debug_frame")]) {
         let name = names.range(..=start).next_back().unwrap().1;
         for address in start..end {
-            let (code, rule) = rule_at(&table, address.wrapping_add(to_offset));
+            let (code, rule) = rule_at(&table, FileOffset(address.wrapping_add(to_offset)));
             let what = || format!("{address:#x} of {name}: {code:#x} {rule:?}, not {expected}");
             match code {
                 CODE_STOP => {
@@ -201,7 +188,7 @@ fn check_frame_pointers(program: &Program) {
     let listing = run(Command::new("objdump").args(["-d", "--no-show-raw-insn", "-j", ".text"]).arg(program.path()));
     let lines = listing.lines().filter_map(|l| l.split_once(":\t"));
     let lines: Vec<(u64, &str)> = lines.map(|(at, code)| (hex(at.trim()), code.trim())).collect();
-    let code_at = |address: u64| rule_at(&table, address.wrapping_add(to_offset));
+    let code_at = |address: u64| rule_at(&table, FileOffset(address.wrapping_add(to_offset)));
     let (mut set, mut restored) = (0, 0);
     for three in lines.windows(3) {
         let [(_, first), (second_at, second), (third_at, _)] = *three else { unreachable!() };

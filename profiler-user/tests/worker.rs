@@ -1,9 +1,12 @@
 //! What the symbol worker says of real files, judged by binutils and by the sources they were built from.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod common;
+
+use common::rule_at;
 use profiler_ebpf::unwind::rule::{
-    CODE_STOP, CODE_UNSUPPORTED, DICTIONARY, KIND_FRAME_POINTER, KIND_PLT, KIND_REGISTER, KIND_SIGNAL, PAGE_BITS,
-    RA_IN_REGISTER, RBP_AT_CFA, RBP_SAME, REGISTER_BP, REGISTER_SP, Rule,
+    CODE_STOP, CODE_UNSUPPORTED, KIND_FRAME_POINTER, KIND_PLT, KIND_REGISTER, KIND_SIGNAL, RA_IN_REGISTER, RBP_AT_CFA,
+    RBP_SAME, REGISTER_BP, REGISTER_SP, Rule,
 };
 use profiler_user::event::{FileNumber, FileOffset};
 use profiler_user::worker::api::{Fit, SymbolFrame, Symbolized, UnwindTable};
@@ -346,21 +349,6 @@ fn main() { std::process::exit((work(std::env::args().count()) & 1) as i32) }";
         assert_eq!((outermost.name.as_str(), outermost.start_line), ("demo::work", 1), "{mangling}");
         assert_eq!(outermost.system_name, mangled.unwrap().0);
     }
-}
-
-/// What a table says of an offset.
-fn rule_at(table: &UnwindTable, offset: FileOffset) -> (u16, Rule) {
-    let page = table.pages[usize::try_from((offset.0 >> PAGE_BITS) - table.first_page).unwrap()];
-    let rows = &table.rows[page.0 as usize..][..usize::from(page.1)];
-    let within = offset.0 & ((1 << PAGE_BITS) - 1);
-    let code = rows[rows.partition_point(|r| u64::from(r.0) <= within) - 1].1;
-    if code & DICTIONARY != 0 {
-        return (code, table.rules[usize::from(code & !DICTIONARY)]);
-    }
-    let rbp = i32::from(code >> 9);
-    let rbp_kind = if rbp == 0 { RBP_SAME } else { RBP_AT_CFA };
-    let (cfa_offset, rbp_offset) = (i32::from(code & 511) * 8, -8 * rbp);
-    (code, Rule { kind: KIND_REGISTER, cfa_register: REGISTER_SP, rbp_kind, cfa_offset, rbp_offset, ..Rule::default() })
 }
 
 /// A row as readelf prints it.
