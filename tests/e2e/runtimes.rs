@@ -141,11 +141,24 @@ fn has_method(sample: &Sample, method: &str) -> bool {
 
 #[test]
 fn java_with_frame_pointers_and_a_perf_map_is_named_and_complete() {
-    let script = Script::start(Path::new(JAVA), &["-XX:+PreserveFramePointer"], "Split.java", &["map"]);
+    let script = Script::start(Path::new(JAVA), &["-XX:+PreserveFramePointer"], "Split.java", &["40"]);
     let agent = Agent::start(&[]);
     let profile = script.profile(&agent, 8);
     script.assert_split(&profile, has_method);
     assert_complete(&profile);
+}
+
+#[test]
+fn a_map_that_is_written_anew_all_the_time_still_names() {
+    let script = Script::start(Path::new(JAVA), &["-XX:+PreserveFramePointer"], "Split.java", &["2"]);
+    let agent = Agent::start(&["--hz", "199"]);
+    drop(script.profile(&agent, 2));
+    let past = format!("pid/{}/debug/pprof/profile?seconds=2&ago=0", script.target.pid());
+    for _ in 0..30 {
+        let profile = agent.profile(&past);
+        let named = profile.share(|sample| has_method(sample, "first") || has_method(sample, "second"));
+        assert!(named >= 0.5, "{:.1} %\n{:?}\n{}", named * 100.0, profile.comments(), profile.summary());
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 // Java: two methods that split the CPU 70 : 30 on one thread and publish it (see published.h for the layout). `second` runs
-// below three calls. With a second argument it writes its perf map about once a second, as `jcmd PID Compiler.perfmap` would.
+// below three calls. A second argument is the number of rounds of about 20 ms after which it writes its perf map anew, as
+// `jcmd PID Compiler.perfmap` does.
 import java.io.RandomAccessFile;
 import java.lang.management.ManagementFactory;
 import java.lang.management.ThreadMXBean;
@@ -63,14 +64,15 @@ public class Split {
     file = new RandomAccessFile(arguments[0], "rw");
     file.setLength(16 + ENTRIES * 24);
     words(8, 2);
-    for (long round = 0; ; round++) {
+    long rounds = arguments.length > 1 ? Long.parseLong(arguments[1]) : Long.MAX_VALUE;
+    for (long round = 1; ; round++) {
       long start = cpuNanos();
       first(start + 14000000);
       long between = cpuNanos();
       publish(0, between - start);
       second(3, between + 6000000);
       publish(1, cpuNanos() - between);
-      if (arguments.length > 1 && round % 50 == 10) writeMap();
+      if (round % rounds == 0) writeMap();
     }
   }
 }

@@ -14,12 +14,20 @@ use crate::target::{Proc, clock, cpu};
 use crate::worker::api::Symbolized;
 use crate::worker::{TrustDomain, Worker};
 use profiler_ebpf::reasons::Reason;
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long opening a perf map may take (its file system may block).
 const OPEN_DEADLINE: Duration = Duration::from_secs(2);
+/// A runtime that writes its map anew (`jcmd PID Compiler.perfmap`) empties it first: what a map that changed within this time
+/// does not name it may name in a moment.
+const FRESH: Duration = Duration::from_millis(250);
+/// Time between two looks at such a map.
+const REWRITE_LOOK: Duration = Duration::from_millis(50);
+/// Looks at it; runtimes that append to their map all the time cost each query this much at most.
+const REWRITE_LOOKS: u32 = 10;
 /// How long a query waits for the rings.
 const DRAIN_DEADLINE: Duration = Duration::from_millis(200);
 /// Time between two looks.
@@ -48,6 +56,39 @@ impl Files for Sources {
 
 impl MadeCode for Sources {
     fn symbolize(&self, image: ImageId, addresses: &[u64]) -> Result<Vec<Symbolized>, Reason> {
+        let mut read = self.perf_map(image, addresses)?;
+        let mut names = std::mem::take(&mut read.names);
+        for _ in 0..REWRITE_LOOKS {
+            let nameless = |name: &Symbolized| matches!(name, Symbolized::Missing(_));
+            let missing: Vec<usize> = (0..).zip(&names).filter(|(_, name)| nameless(name)).map(|(at, _)| at).collect();
+            if missing.is_empty() || !read.fresh {
+                break;
+            }
+            std::thread::park_timeout(REWRITE_LOOK);
+            let asked: Vec<u64> = missing.iter().filter_map(|at| addresses.get(*at).copied()).collect();
+            // A writer that removes its map first may have done so just now: what is known stays.
+            let Ok(again) = self.perf_map(image, &asked) else { break };
+            read = again;
+            for (at, name) in missing.into_iter().zip(read.names.drain(..)) {
+                if let Some(place) = names.get_mut(at) {
+                    *place = name;
+                }
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// What one look into a perf map gave.
+struct MapRead {
+    /// As many as there were addresses.
+    names: Vec<Symbolized>,
+    /// It changed a moment ago, so it may be being written.
+    fresh: bool,
+}
+
+impl Sources {
+    fn perf_map(&self, image: ImageId, addresses: &[u64]) -> Result<MapRead, Reason> {
         let (pid, start) = (image.process.pid, image.process.start);
         let opened = self.perf_maps.open_perf_map(image.process, OPEN_DEADLINE).map_err(|error| {
             tracing::debug!(%error, %pid, "no names of the code that a process made");
@@ -57,12 +98,20 @@ impl MadeCode for Sources {
         if exact(&self.inventory, pid) != Some((start, image.exec_id)) {
             return Err(Reason::ProcessGone);
         }
+        let file = File::from(opened.file);
         let domain = TrustDomain { owner: opened.owner, mount_namespace: opened.mount_namespace };
-        self.worker.perf_map(domain, image.process, opened.file.as_fd(), addresses).map_err(|error| {
+        let names = self.worker.perf_map(domain, image.process, file.as_fd(), addresses).map_err(|error| {
             tracing::debug!(%error, %pid, path = opened.path, "a perf map cannot be used");
             error.reason()
-        })
+        })?;
+        Ok(MapRead { names, fresh: changed_just_now(&file) })
     }
+}
+
+/// Asked after reading, so a change meanwhile counts.
+fn changed_just_now(file: &File) -> bool {
+    let changed = file.metadata().and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|time| time.elapsed().map_or(true, |age| age < FRESH))
 }
 
 impl KernelNames for Sources {
