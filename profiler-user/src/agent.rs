@@ -10,6 +10,7 @@ use crate::event::Pid;
 use crate::http::{App, HttpConfig, router, serve};
 use crate::kernel::{self, Inventory, KernelSymbols, LoadConfig, Parts};
 use crate::kind::profiler::Profiler;
+use crate::late::Late;
 use crate::record::{Recorder, RecorderConfig};
 use crate::symbolize::Symbolizer;
 use crate::tables::{Tables, TablesConfig};
@@ -22,7 +23,7 @@ use crate::worker::{self, Worker, WorkerConfig};
 use anyhow::Context;
 use profiler_ebpf::abi::event::FileKey;
 use pumps::{Orders, Pumps, RingClocks};
-use sources::Sources;
+use sources::{LateTargets, Sources};
 use std::net::TcpListener;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -117,8 +118,11 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
     let clocks = Arc::new(RingClocks::default());
     let metrics = Arc::new(Metrics::new());
 
+    let targets = LateTargets { tables: tables.clone(), inventory: Arc::clone(&inventory) };
+    let late = Late::new(Arc::new(targets));
     let pumps = Pumps {
         recorder: recorder.clone(),
+        late: late.clone(),
         tables: tables.clone(),
         symbols: Arc::clone(&symbols),
         inventory: Arc::clone(&inventory),
@@ -143,6 +147,7 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
         proc,
         clocks,
         perf_maps,
+        late: late.clone(),
         worker: worker.clone(),
     });
     let budget = usize::try_from(config.names_memory).unwrap_or(usize::MAX);
@@ -151,6 +156,7 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
     rooms::watch(&metrics, &watch);
     rooms::symbolizer(&metrics, &symbolizer);
     rooms::worker(&metrics, &worker);
+    rooms::late(&metrics, &late);
     rooms::recorder(&metrics, &recorder);
     metrics::kernel(&metrics, &counters, attached);
     metrics::tables(&metrics, &tables);

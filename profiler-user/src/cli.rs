@@ -3,7 +3,7 @@
 use crate::config::{Config, ConfigError, Settings, Size};
 use crate::doctor::{self, StartupError};
 use crate::exit::Exit;
-use crate::record;
+use crate::{late, record};
 use clap::builder::BoolishValueParser;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -140,12 +140,13 @@ impl Cli {
 fn budgets() -> String {
     let config = Config::default();
     format!(
-        "Memory: the budgets above, with {} for the table of processes and {} for what waits to be recorded, add up to {} \
-         by default; they bound the agent's resident and locked memory beside the program itself. Each of the {} symbol workers may map {} while it works.\n\
+        "Memory: the budgets above, with {} for the table of processes, {} for what waits to be recorded and {} for stacks that \
+         wait for a table, add up to {} by default; they bound the agent's resident and locked memory beside the program itself. Each of the {} symbol workers may map {} while it works.\n\
          Exit codes: 0 done, 64 usage or configuration, 69 the host lacks something, 70 a bug, 77 no permission.",
         Size(record::PROCESS_TABLE),
         Size(record::QUEUE_BYTES),
-        Size(config.memory_budget().0 + record::PROCESS_TABLE + record::QUEUE_BYTES),
+        Size(late::MAX_BYTES),
+        Size(config.memory_budget().0 + record::PROCESS_TABLE + record::QUEUE_BYTES + late::MAX_BYTES),
         config.workers,
         Size(config.worker_memory)
     )

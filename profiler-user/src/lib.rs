@@ -12,6 +12,7 @@ pub mod exit;
 pub mod http;
 pub mod kernel;
 pub mod kind;
+pub mod late;
 pub mod parse;
 pub mod record;
 pub mod symbolize;

@@ -16,6 +16,8 @@ mod go;
 mod host;
 // Other kernels, in an emulator.
 mod kernels;
+// Programs that nobody has seen before.
+mod late;
 // Processes that begin, become something else, and end.
 mod life;
 // Whether the judges themselves are right: programs' clocks against perf and gdb, without the agent.

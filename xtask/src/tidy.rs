@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FOLDERS: [&str; 6] = ["deploy", "docs", "profiler-ebpf", "profiler-user", "tests", "xtask"];
 
 /// A room, and the rooms that its code must not name.
-const WALLS: [(&str, &[&str]); 12] = [
+const WALLS: [(&str, &[&str]); 13] = [
     (
         "event",
         &[
@@ -93,6 +93,23 @@ const WALLS: [(&str, &[&str]); 12] = [
         ],
     ),
     ("tables", &["agent", "cli", "encode", "http", "kind", "parse", "record", "symbolize"]),
+    (
+        "late",
+        &[
+            "agent",
+            "cli",
+            "encode",
+            "http",
+            "kernel",
+            "kind",
+            "parse",
+            "record",
+            "symbolize",
+            "target",
+            "watch",
+            "worker",
+        ],
+    ),
     ("kind", &["agent", "cli", "encode", "http", "parse"]),
     ("symbolize", &["agent", "cli", "encode", "http", "kernel", "parse", "tables", "watch"]),
     ("encode", &["agent", "cli", "http", "kernel", "parse", "record", "tables", "target", "watch", "worker"]),

@@ -48,6 +48,8 @@ counters! {
     LateElsewhere = 109, "kernel_late_ticks_of_nobody", "Late ticks that nobody lost: the CPU was idle, or it is not known who ran";
     FilesNotForgotten = 110, "kernel_files_not_forgotten", "New files that found no room in their ring and could not be taken back: they get no unwind table";
     LossesNotSplit = 111, "kernel_losses_not_split", "Losses that are missing in the split by process, because its table had no room";
+    StackCopies = 112, "kernel_stack_copies", "Stacks that were copied because the walk met a file without a table";
+    StackCopiesRefused = 113, "kernel_stack_copies_refused", "Stacks that were not copied because too many were, or the ring is too full";
 }
 
 const _: () = {

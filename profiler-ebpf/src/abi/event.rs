@@ -14,6 +14,8 @@ pub const KIND_EXEC: u32 = 4;
 pub const KIND_EXIT: u32 = 5;
 /// `kind` of a [`MappingRecord`] (iterator output, not a ring).
 pub const KIND_MAPPING: u32 = 6;
+/// `kind` of a [`StackCopy`]; the sample that it belongs to is the next of its CPU.
+pub const KIND_STACK_COPY: u32 = 7;
 
 /// [`SampleHeader::flags`]: the tick came in kernel mode.
 pub const FLAG_KERNEL_MODE: u32 = 1;
@@ -196,3 +198,59 @@ pub struct MappingRecord {
     pub offset: u64,
 }
 const _: () = assert!(size_of::<MappingRecord>() == 48);
+
+/// Pages of a stack that are copied at most, from the one that holds the stack pointer upwards.
+pub const COPY_PAGES: usize = 4;
+/// Bytes of a page.
+pub const PAGE_BYTES: usize = 4096;
+/// Mappings that come with a copy.
+pub const COPIED_MAPPINGS: usize = 4;
+/// Bytes below the stack pointer that a step may read: the word under a leaf's return address. All that lies in the red zone.
+pub const RED_ZONE: u64 = 128;
+
+/// The stack of a sample whose walk ended at a file without a table, for a walk later; `length` bytes of the stack follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct StackCopy {
+    /// [`KIND_STACK_COPY`].
+    pub kind: u32,
+    /// CPU of the sample.
+    pub cpu: u32,
+    /// `time` of the sample.
+    pub time: u64,
+    /// Where the walk stands: see [`crate::unwind::walk::Cursor`].
+    pub pc: u64,
+    /// Stack pointer.
+    pub sp: u64,
+    /// Frame pointer.
+    pub bp: u64,
+    /// `pc` is a return address.
+    pub is_return: u32,
+    /// `registers` are those of the frame.
+    pub all_registers: u32,
+    /// Some step followed a frame pointer.
+    pub by_frame_pointer: u32,
+    /// Bytes that follow, 0 to [`COPY_PAGES`] pages.
+    pub length: u32,
+    /// Address of the first of them: the beginning of a page.
+    pub base: u64,
+    /// General registers by DWARF number.
+    pub registers: [u64; 16],
+    /// Mappings that the walk met last, in no order; unused ones have a length of 0.
+    pub mappings: [CopiedMapping; COPIED_MAPPINGS],
+}
+const _: () = assert!(size_of::<StackCopy>() == 320);
+
+/// A mapping that a walk met.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct CopiedMapping {
+    /// Start address.
+    pub start: u64,
+    /// Bytes.
+    pub length: u64,
+    /// Subtracted from an address gives the offset in the file.
+    pub bias: u64,
+    /// Number of the file, 0 for none.
+    pub file: u64,
+}

@@ -1,6 +1,6 @@
 //! The maps. Sizes are in `abi::maps`; the rings' sizes are set by the agent at load.
 
-use crate::bpf::state::{CLASSES, Cached, NewFileRecord, Output, State, Tick};
+use crate::bpf::state::{CLASSES, Cached, CopyRecord, NewFileRecord, Output, State, Tick};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use profiler_ebpf::abi::counters::Counter;
@@ -63,6 +63,9 @@ pub(crate) static STATE: PerCpuArray<State, { CLASSES as usize }> = PerCpuArray:
 /// The record under construction, one entry a class.
 #[btf_map]
 pub(crate) static OUTPUT: PerCpuArray<Output, { CLASSES as usize }> = PerCpuArray::new();
+/// The copy of a stack under construction, one entry a class.
+#[btf_map]
+pub(crate) static STACK_COPY: PerCpuArray<CopyRecord, { CLASSES as usize }> = PerCpuArray::new();
 /// The stack window, one entry a class.
 #[btf_map]
 pub(crate) static WINDOW: PerCpuArray<[u64; WINDOW_WORDS], { CLASSES as usize }> = PerCpuArray::new();

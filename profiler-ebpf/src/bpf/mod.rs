@@ -6,6 +6,7 @@
 //! - searches are arithmetic without branches (`unwind::bits`);
 //! - no slice index that could panic: raw pointers with masks.
 
+mod copy;
 mod file;
 mod inventory;
 mod kernel;

@@ -1,5 +1,6 @@
 //! The CPU sampler: `sample` runs at every tick of a CPU's clock, `cont` goes on with a deep stack.
 
+use crate::bpf::copy::copy_stack;
 use crate::bpf::kernel::{
     self, CRED_EUID, CRED_SUID, CRED_UID, MM_SEQ, TASK_COMM, TASK_CRED, TASK_EXEC_ID, TASK_FLAGS, TASK_LEADER, TASK_MM,
     TASK_START, member,
@@ -305,6 +306,9 @@ fn walk_stack(state: &mut State, output: &mut Output) -> u32 {
 #[inline(always)]
 fn finish(state: &mut State, output: &mut Output, status: u32) {
     output.head.status = status;
+    if status == Reason::TablePending as u32 {
+        copy_stack(CLASS_CPU);
+    }
     add_at(status, 1);
     add(Counter::Frames, state.frames);
     let words = mask::<{ WORDS as i32 - 1 }>(state.first + state.frames);

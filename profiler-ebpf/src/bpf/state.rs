@@ -1,6 +1,6 @@
 //! Per-CPU state. Most has one entry a class: a program of one class may interrupt one of another, never one of its own.
 
-use profiler_ebpf::abi::event::{COMPONENT_LENGTH, FileKey, NewFile, SampleHeader};
+use profiler_ebpf::abi::event::{COMPONENT_LENGTH, COPY_PAGES, FileKey, NewFile, PAGE_BYTES, SampleHeader, StackCopy};
 use profiler_ebpf::abi::maps::FileValue;
 use profiler_ebpf::pace::Grid;
 use profiler_ebpf::unwind::walk::Cursor;
@@ -120,4 +120,15 @@ pub(crate) struct Output {
 pub(crate) struct NewFileRecord {
     pub(crate) head: NewFile,
     pub(crate) components: [[u8; COMPONENT_LENGTH]; 32],
+}
+
+/// A copy of a stack under construction.
+#[repr(C)]
+pub(crate) struct CopyRecord {
+    pub(crate) head: StackCopy,
+    pub(crate) pages: [[u8; PAGE_BYTES]; COPY_PAGES],
+    /// Part of time that `copies` is about.
+    pub(crate) period: u64,
+    /// Copies made in it.
+    pub(crate) copies: u64,
 }

@@ -2,8 +2,9 @@
 //! clock.
 
 use super::exact;
-use crate::event::{DecodeError, Event, FileNumber, Frame, MonoTime, ProcessId, Sample, decode};
+use crate::event::{DecodeError, Event, FileNumber, Frame, MonoTime, ProcessId, Sample, StackCopy, decode};
 use crate::kernel::{Counters, Inventory, KernelSymbols, Losses, Ring};
+use crate::late::Late;
 use crate::record::{Filter, Recorder};
 use crate::tables::Tables;
 use crate::target::inventory::{Exact, inventory};
@@ -24,6 +25,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 const BATCH: usize = 4_096;
 /// The clock's thread works this often.
 const BEAT: Duration = Duration::from_millis(100);
+/// Late stacks are looked at this often.
+const LATE_PAUSE: Duration = Duration::from_millis(10);
 /// Beats between two readings of CPU clocks.
 const BEATS_PER_SECOND: u64 = 10;
 
@@ -45,6 +48,7 @@ impl RingClocks {
 #[derive(Clone)]
 pub(super) struct Pumps {
     pub(super) recorder: Recorder,
+    pub(super) late: Late,
     pub(super) tables: Tables,
     pub(super) symbols: Arc<KernelSymbols>,
     pub(super) inventory: Arc<Inventory>,
@@ -95,11 +99,12 @@ impl Pumps {
         losses: Losses,
         counters: &Arc<Counters>,
     ) -> io::Result<Running> {
-        let (a, b, c, d) = (self.clone(), self.clone(), self.clone(), self.clone());
+        let (a, b, c, d, e) = (self.clone(), self.clone(), self.clone(), self.clone(), self.clone());
         let mut running = Running { orders: Arc::clone(&self.orders), threads: Vec::new() };
         running.threads.push(spawn("ring-files", move || a.files(control))?);
         running.threads.push(spawn("ring-samples", move || b.carry(events, &b.clocks.samples))?);
         running.threads.push(spawn("ring-processes", move || c.carry(processes, &c.clocks.processes))?);
+        running.threads.push(spawn("late-stacks", move || e.late())?);
         self.look_at_all();
         let counters = Arc::clone(counters);
         running.threads.push(spawn("clock", move || d.by_the_clock(losses, &counters))?);
@@ -153,25 +158,21 @@ impl Pumps {
     }
 
     fn carry(&self, mut ring: Ring, drained: &AtomicU64) {
+        // The last copy of each CPU, until its sample comes.
+        let mut copies: HashMap<u32, StackCopy> = HashMap::new();
         while !self.stopped() {
             let before = clock::mono_now();
             let mut events = Vec::new();
             let count = ring.drain(BATCH, |record| match decode(record, &*self.symbols) {
-                Ok(event) => {
-                    if let Event::Sample(sample) = &event {
-                        self.notice(sample);
-                    }
-                    events.push(event);
+                Ok(Event::Stack(copy)) => drop(copies.insert(copy.cpu, copy)),
+                Ok(Event::Sample(sample)) => {
+                    let copy = copies.remove(&sample.cpu).filter(|copy| copy.time == sample.time);
+                    events.extend(self.sorted(sample, copy).map(Event::Sample));
                 }
+                Ok(event) => events.push(event),
                 Err(error) => self.bad(&error),
             });
-            let (all, samples) = (events.len(), events.iter().filter(|e| matches!(e, Event::Sample(_))).count());
-            if !events.is_empty() && !self.recorder.try_push(events) {
-                self.lost.add(Reason::QueueFull, all as u64);
-                if all > samples {
-                    self.orders.look.store(true, Ordering::Release);
-                }
-            }
+            self.record(events);
             if count < BATCH {
                 drained.store(before.0, Ordering::Release);
                 std::thread::park_timeout(PAUSE);
@@ -179,14 +180,18 @@ impl Pumps {
         }
     }
 
-    fn bad(&self, error: &DecodeError) {
-        self.lost.add(Reason::BadRecord, 1);
-        tracing::debug!(%error, "bad record");
+    fn record(&self, events: Vec<Event>) {
+        let (all, samples) = (events.len(), events.iter().filter(|e| matches!(e, Event::Sample(_))).count());
+        if !events.is_empty() && !self.recorder.try_push(events) {
+            self.lost.add(Reason::QueueFull, all as u64);
+            if all > samples {
+                self.orders.look.store(true, Ordering::Release);
+            }
+        }
     }
 
-    /// Counts a sample. One that ended at a file without a table asks for it.
-    fn notice(&self, sample: &Sample) {
-        self.samples.add(sample.status, 1);
+    /// The sample, unless it can wait for a table. One that ended at a file without a table asks for it.
+    fn sorted(&self, sample: Sample, copy: Option<StackCopy>) -> Option<Sample> {
         if sample.late_ticks > 0 {
             self.lost.add(Reason::TimerLate, u64::from(sample.late_ticks));
         }
@@ -195,6 +200,30 @@ impl Pumps {
         {
             self.tables.met(FileNumber(number));
         }
+        let sample = match copy {
+            Some(copy) => self.late.hold(sample, copy).err()?,
+            None => sample,
+        };
+        self.samples.add(sample.status, 1);
+        Some(sample)
+    }
+
+    /// Late stacks go on to the recorder.
+    fn late(&self) {
+        while !self.stopped() {
+            self.late.work(|samples| {
+                for sample in &samples {
+                    self.samples.add(sample.status, 1);
+                }
+                self.record(samples.into_iter().map(Event::Sample).collect());
+            });
+            std::thread::park_timeout(LATE_PAUSE);
+        }
+    }
+
+    fn bad(&self, error: &DecodeError) {
+        self.lost.add(Reason::BadRecord, 1);
+        tracing::debug!(%error, "bad record");
     }
 
     fn by_the_clock(&self, mut losses: Losses, counters: &Counters) {

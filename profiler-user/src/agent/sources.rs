@@ -4,10 +4,11 @@ use super::exact;
 use super::pumps::{RingClocks, identity};
 use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen, ModuleNumber, MonoTime, Pid, ProcessId};
 use crate::kernel::{Inventory, KernelSymbols};
+use crate::late::{Late, Targets};
 use crate::symbolize::sources::{
     BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, Processes,
 };
-use crate::tables::Tables;
+use crate::tables::{TableRule, Tables};
 use crate::target::exit::PidFd;
 use crate::target::open::Opener;
 use crate::target::{Proc, clock, cpu};
@@ -30,6 +31,8 @@ const REWRITE_LOOK: Duration = Duration::from_millis(50);
 const REWRITE_LOOKS: u32 = 10;
 /// How long a query waits for the rings.
 const DRAIN_DEADLINE: Duration = Duration::from_millis(200);
+/// How long a query waits for late stacks: a table of 100 MiB of code takes about a second.
+const LATE_DEADLINE: Duration = Duration::from_secs(2);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -41,7 +44,30 @@ pub(super) struct Sources {
     pub(super) proc: Proc,
     pub(super) clocks: Arc<RingClocks>,
     pub(super) perf_maps: Opener,
+    pub(super) late: Late,
     pub(super) worker: Worker,
+}
+
+/// What late stacks ask.
+pub(super) struct LateTargets {
+    pub(super) tables: Tables,
+    pub(super) inventory: Arc<Inventory>,
+}
+
+impl Targets for LateTargets {
+    fn mappings(&self, image: ImageId) -> Vec<MappingSeen> {
+        let mut found = self.inventory.of(image.process.pid).unwrap_or_default();
+        found.retain(|mapping| mapping.image == image);
+        found
+    }
+
+    fn rule(&self, file: FileNumber, offset: FileOffset) -> Option<Result<TableRule, Reason>> {
+        let found = self.tables.rule(file, offset);
+        if found.is_none() {
+            self.tables.met(file);
+        }
+        found
+    }
 }
 
 impl Files for Sources {
@@ -190,6 +216,7 @@ impl Processes for Sources {
             }
             std::thread::park_timeout(LOOK);
         }
+        self.late.flush(to, LATE_DEADLINE);
         true
     }
 }

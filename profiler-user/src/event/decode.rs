@@ -1,12 +1,13 @@
 //! Bytes of one record -> [`Event`]. Pure: no logging, no state, one allocation a sample; records may lie unaligned.
 
 use super::{
-    Class, Comm, DecodeError, Event, FileNumber, FileOffset, FileSeen, FrameWord, ImageId, KernelPlaces, MappingSeen,
-    MonoTime, Pid, ProcessFact, ProcessId, Sample, Tid, UserIds,
+    Class, Comm, CopiedMapping, DecodeError, Event, FileNumber, FileOffset, FileSeen, FrameWord, ImageId, KernelPlaces,
+    MappingSeen, MonoTime, Pid, ProcessFact, ProcessId, Sample, StackCopy, Tid, UserIds,
 };
 use profiler_ebpf::abi::event as abi;
 use profiler_ebpf::abi::frame::FILE_WORD;
 use profiler_ebpf::reasons::Reason;
+use profiler_ebpf::unwind::walk::Cursor;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 const WORD: usize = size_of::<u64>();
@@ -21,6 +22,7 @@ pub fn decode(bytes: &[u8], places: &dyn KernelPlaces) -> Result<Event, DecodeEr
         abi::KIND_NEW_FILE => new_file(bytes).map(Event::File),
         abi::KIND_FORK | abi::KIND_EXEC | abi::KIND_EXIT => process(bytes),
         abi::KIND_MAPPING => mapping(bytes).map(Event::Mapping),
+        abi::KIND_STACK_COPY => stack(bytes).map(Event::Stack),
         _ => Err(DecodeError::Kind(kind)),
     }
 }
@@ -166,6 +168,38 @@ fn mapping(bytes: &[u8]) -> Result<MappingSeen, DecodeError> {
         end: head.end,
         offset: FileOffset(head.offset),
     })
+}
+
+fn stack(bytes: &[u8]) -> Result<StackCopy, DecodeError> {
+    let (head, tail) = head::<abi::StackCopy>(bytes)?;
+    let length = bounded(head.length, abi::COPY_PAGES * abi::PAGE_BYTES)?;
+    let copied = tail.get(..length).ok_or(DecodeError::Short(bytes.len()))?;
+    let mappings = head.mappings.iter().filter(|mapping| mapping.length > 0);
+    Ok(StackCopy {
+        cpu: head.cpu,
+        time: MonoTime(head.time),
+        cursor: Cursor {
+            pc: head.pc,
+            sp: head.sp,
+            bp: head.bp,
+            is_return: head.is_return.into(),
+            all_registers: head.all_registers.into(),
+            by_frame_pointer: head.by_frame_pointer.into(),
+        },
+        registers: head.registers,
+        base: head.base,
+        bytes: copied.to_vec(),
+        mappings: mappings.map(copied_mapping).collect(),
+    })
+}
+
+fn copied_mapping(mapping: &abi::CopiedMapping) -> CopiedMapping {
+    CopiedMapping {
+        file: u32::try_from(mapping.file).ok().filter(|file| *file != 0).map(FileNumber),
+        start: mapping.start,
+        end: mapping.start.saturating_add(mapping.length),
+        offset: FileOffset(mapping.start.wrapping_sub(mapping.bias)),
+    }
 }
 
 #[cfg(test)]

@@ -206,6 +206,43 @@ fn mappings_without_a_file_have_none() {
     assert_eq!(decode(record(9).as_bytes(), &Flat), Ok(seen(Some(FileNumber(9)))));
 }
 
+#[test]
+fn a_stack_copy_has_its_bytes_and_the_mappings_in_use() {
+    let unused = abi::CopiedMapping { start: 0, length: 0, bias: 0, file: 0 };
+    let program = abi::CopiedMapping { start: 0x5000, length: 0x1000, bias: 0x4000, file: 9 };
+    let made = abi::CopiedMapping { start: 0x8000, length: 0x1000, bias: 0, file: 0 };
+    let head = abi::StackCopy {
+        kind: abi::KIND_STACK_COPY,
+        cpu: 1,
+        time: 2,
+        pc: 3,
+        sp: 0x7010,
+        bp: 5,
+        is_return: 1,
+        all_registers: 0,
+        by_frame_pointer: 1,
+        length: 3,
+        base: 0x7000,
+        registers: [6; 16],
+        mappings: [program, unused, made, unused],
+    };
+    let copied = |file, start, offset| CopiedMapping { file, start, end: start + 0x1000, offset: FileOffset(offset) };
+    let wanted = StackCopy {
+        cpu: 1,
+        time: MonoTime(2),
+        cursor: Cursor { pc: 3, sp: 0x7010, bp: 5, is_return: 1, all_registers: 0, by_frame_pointer: 1 },
+        registers: [6; 16],
+        base: 0x7000,
+        bytes: vec![1, 2, 3],
+        mappings: vec![copied(Some(FileNumber(9)), 0x5000, 0x1000), copied(None, 0x8000, 0x8000)],
+    };
+    let record = |tail: &[u8]| [head.as_bytes(), tail].concat();
+    assert_eq!(decode(&record(&[1, 2, 3, 4]), &Flat), Ok(Event::Stack(wanted)));
+    assert_eq!(decode(&record(&[1, 2]), &Flat), Err(DecodeError::Short(record(&[1, 2]).len())));
+    let long = abi::StackCopy { length: 4 * 4096 + 1, ..head };
+    assert_eq!(decode(long.as_bytes(), &Flat), Err(DecodeError::Count(4 * 4096 + 1)));
+}
+
 prop_compose! {
     fn samples()(
         (pid, tid, exec_id, cpu, late_ticks) in any::<(u32, u32, u32, u32, u32)>(),
@@ -225,7 +262,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn any_bytes_give_an_answer(kind in 0u32..8, mut bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn any_bytes_give_an_answer(kind in 0u32..9, mut bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         if let Some(head) = bytes.first_chunk_mut() {
             *head = kind.to_ne_bytes();
         }

@@ -10,6 +10,7 @@ pub use decode::decode;
 use profiler_ebpf::abi::event::{COMM_LENGTH, FileKey};
 use profiler_ebpf::abi::frame::{FILE_WORD, file_and_offset, file_word};
 use profiler_ebpf::reasons::Reason;
+use profiler_ebpf::unwind::walk::Cursor;
 use std::fmt;
 
 /// Process id in the initial PID namespace (the kernel's tgid).
@@ -210,6 +211,38 @@ pub struct Sample {
     pub frames: Vec<FrameWord>,
 }
 
+/// The stack of the next sample of the same CPU, whose walk met a file without a table: to be walked later.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StackCopy {
+    /// CPU of the sample.
+    pub cpu: u32,
+    /// Time of the sample.
+    pub time: MonoTime,
+    /// Where the walk stands.
+    pub cursor: Cursor,
+    /// General registers by DWARF number, while the cursor says that they are known.
+    pub registers: [u64; 16],
+    /// Address of `bytes`.
+    pub base: u64,
+    /// The stack from there on.
+    pub bytes: Vec<u8>,
+    /// Mappings that the walk met last.
+    pub mappings: Vec<CopiedMapping>,
+}
+
+/// A mapping that a walk met, of the program of its sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopiedMapping {
+    /// The file; `None` for memory without a file.
+    pub file: Option<FileNumber>,
+    /// Start address.
+    pub start: u64,
+    /// End address.
+    pub end: u64,
+    /// Offset in the file at `start`.
+    pub offset: FileOffset,
+}
+
 /// What a process is or was, at one of its turning points.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessFact {
@@ -272,6 +305,8 @@ pub struct MappingSeen {
 pub enum Event {
     /// A sample.
     Sample(Sample),
+    /// The stack of a sample that follows.
+    Stack(StackCopy),
     /// A file was seen for the first time.
     File(FileSeen),
     /// A process was forked (`image` is the child's).

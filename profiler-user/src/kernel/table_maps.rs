@@ -37,6 +37,12 @@ impl TableMaps {
         }
     }
 
+    /// Reads chunk `number` back.
+    pub fn read_chunk(&self, number: u32) -> Result<Box<Chunk>, KernelError> {
+        let inner = self.inner.get((number / CHUNKS_PER_MAP) as usize).ok_or(KernelError::Missing("POOL"))?;
+        inner.get(&(number % CHUNKS_PER_MAP), 0).map(Box::new).map_err(KernelError::map("read", "POOL"))
+    }
+
     /// Writes rule `slot` of the dictionary.
     pub fn write_rule(&mut self, slot: u32, rule: &Rule) -> Result<(), KernelError> {
         self.dictionary.set(slot, rule, 0).map_err(KernelError::map("write", "DICTIONARY"))

@@ -159,7 +159,7 @@ impl Owner {
             Event::Exec(fact, exe) => self.processes.exec(fact, exe),
             Event::Known(fact, exe) => self.processes.known(fact, exe),
             Event::Exit { fact, cpu_ns, .. } => self.processes.exit(fact, *cpu_ns),
-            Event::File(_) | Event::Mapping(_) => {}
+            Event::File(_) | Event::Mapping(_) | Event::Stack(_) => {}
         }
     }
 

@@ -162,6 +162,7 @@ fn queued_bytes(events: &[Event]) -> u64 {
     let outside = events.iter().map(|event| match event {
         Event::Sample(sample) => size_of_val(sample.frames.as_slice()),
         Event::File(seen) => seen.path.len(),
+        Event::Stack(copy) => copy.bytes.len() + size_of_val(copy.mappings.as_slice()),
         Event::Exec(_, path) | Event::Known(_, path) => path.len(),
         Event::Fork(_) | Event::Exit { .. } | Event::Mapping(_) => 0,
     });

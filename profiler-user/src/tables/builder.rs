@@ -3,7 +3,7 @@
 
 use super::debug::{self, DebugFiles, Found, Outcome};
 use super::files::{FileRecord, Files, State};
-use super::publish::{Publisher, TableCounts};
+use super::publish::{Publisher, TableCounts, TableRule};
 use super::queue::{Lane, Queue, Want};
 use crate::event::{FileNumber, FileOffset, FileSeen};
 use crate::kernel::{KernelError, TableMaps};
@@ -148,9 +148,10 @@ impl Tables {
         let image = self.0.descriptors.insert(number, image);
         let table = self.0.worker.unwind_table(domain, number, image.as_fd()).map_err(|e| e.reason())?;
         let facts = self.0.worker.facts(domain, number, image.as_fd()).map_err(|e| e.reason())?;
-        self.0.publisher().publish(number, &key, &table)?;
+        let value = self.0.publisher().publish(number, &key, &table)?;
         self.0.change(number, |record| {
             record.path = "[vdso]".into();
+            record.value = Some(value);
             (record.domain, record.facts, record.state) = (Some(domain), Some(Arc::new(facts)), State::Ready);
         });
         Ok(())
@@ -159,6 +160,20 @@ impl Tables {
     /// What is known of a file.
     pub fn file(&self, file: FileNumber) -> Option<FileRecord> {
         self.0.files().get(file).cloned()
+    }
+
+    /// The rule in force at an offset of a file, as the kernel side finds it: `None` while the file has no table yet; the
+    /// error is how a walk ends there.
+    pub fn rule(&self, file: FileNumber, offset: FileOffset) -> Option<Result<TableRule, Reason>> {
+        let (state, value) = match self.0.files().get(file) {
+            Some(record) => (record.state, record.value),
+            None => return None,
+        };
+        match (state, value) {
+            (State::Seen | State::Opened, _) => None,
+            (State::Ready, Some(value)) => Some(self.0.publisher().look_up(&value, offset).ok_or(Reason::TableDamaged)),
+            (State::Ready, None) | (State::Failed(_), _) => Some(Err(Reason::NoTable)),
+        }
     }
 
     /// Names of offsets in a file. Blocking.
@@ -324,8 +339,10 @@ impl Inside {
         if self.key_of.key_of(descriptor.as_fd()) != Some(*key) {
             return Err(Reason::NotOpened);
         }
-        self.publisher().publish(number, key, &table)?;
-        self.change(number, |record| (record.facts, record.state) = (Some(Arc::new(facts)), State::Ready));
+        let value = self.publisher().publish(number, key, &table)?;
+        self.change(number, |record| {
+            (record.facts, record.value, record.state) = (Some(Arc::new(facts)), Some(value), State::Ready);
+        });
         Ok(())
     }
 

@@ -47,6 +47,11 @@ impl Dictionary {
         (u32::try_from(from).unwrap_or(0)..).zip(new.iter().copied()).collect()
     }
 
+    /// The rule of a code that has a slot.
+    pub(super) fn rule(&self, code: u16) -> Option<Rule> {
+        self.rules.get(usize::from(code & !DICTIONARY)).filter(|_| code & DICTIONARY != 0).copied()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rules.len()
     }

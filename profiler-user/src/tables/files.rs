@@ -4,7 +4,7 @@ use crate::event::{FileNumber, FileSeen};
 use crate::worker::TrustDomain;
 use crate::worker::api::FileFacts;
 use profiler_ebpf::abi::event::FileKey;
-use profiler_ebpf::abi::maps::MAX_FILES;
+use profiler_ebpf::abi::maps::{FileValue, MAX_FILES};
 use profiler_ebpf::reasons::Reason;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub struct FileRecord {
     pub size: u64,
     /// Where it stands.
     pub state: State,
+    /// What the kernel knows of it, once it is ready.
+    pub value: Option<FileValue>,
     /// How often it could not be opened.
     pub failures: u32,
     /// It needs no debug file, or there is none that can be used: none is looked for again.
@@ -76,6 +78,7 @@ impl Files {
             domain: None,
             size: 0,
             state: State::Seen,
+            value: None,
             failures: 0,
             no_debug_file: false,
             seen,

@@ -2,20 +2,32 @@
 //! a file whose rows are not there yet.
 
 use super::dictionary::Dictionary;
+use super::look_up::ChunkCache;
 use super::pool::{Pool, PoolError};
-use crate::event::FileNumber;
+use crate::event::{FileNumber, FileOffset};
 use crate::kernel::{KernelError, TableMaps};
 use crate::worker::api::UnwindTable;
 use profiler_ebpf::abi::event::FileKey;
 use profiler_ebpf::abi::maps::{FILE_FRAME_POINTERS, FILE_NO_TABLE, FILE_TABLE, FileValue};
 use profiler_ebpf::reasons::Reason;
+use profiler_ebpf::unwind::rule::{CODE_FRAME_POINTER, CODE_FRAME_POINTER_ANY_STACK, DICTIONARY, Rule};
 
 /// The one who writes tables.
 pub(super) struct Publisher {
     maps: TableMaps,
     pool: Pool,
     dictionary: Dictionary,
+    cache: ChunkCache,
     counts: TableCounts,
+}
+
+/// A rule in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableRule {
+    /// Its code.
+    pub code: u16,
+    /// What the dictionary says of the code, if it needs one.
+    pub rule: Option<Rule>,
 }
 
 /// What the tables hold.
@@ -37,8 +49,13 @@ pub struct TableCounts {
 
 impl Publisher {
     pub(super) fn new(maps: TableMaps, bytes: u64) -> Result<Publisher, KernelError> {
-        let mut publisher =
-            Publisher { maps, pool: Pool::new(bytes), dictionary: Dictionary::new(), counts: TableCounts::default() };
+        let mut publisher = Publisher {
+            maps,
+            pool: Pool::new(bytes),
+            dictionary: Dictionary::new(),
+            cache: ChunkCache::default(),
+            counts: TableCounts::default(),
+        };
         publisher.write_rules()?;
         Ok(publisher)
     }
@@ -51,7 +68,12 @@ impl Publisher {
     }
 
     /// Publishes the table of a file; the error is why it has none now.
-    pub(super) fn publish(&mut self, number: FileNumber, key: &FileKey, table: &UnwindTable) -> Result<(), Reason> {
+    pub(super) fn publish(
+        &mut self,
+        number: FileNumber,
+        key: &FileKey,
+        table: &UnwindTable,
+    ) -> Result<FileValue, Reason> {
         let result = self.write(number, key, table);
         if let Err(reason) = result {
             self.refuse(number, key, reason);
@@ -59,7 +81,7 @@ impl Publisher {
         result
     }
 
-    fn write(&mut self, number: FileNumber, key: &FileKey, table: &UnwindTable) -> Result<(), Reason> {
+    fn write(&mut self, number: FileNumber, key: &FileKey, table: &UnwindTable) -> Result<FileValue, Reason> {
         let mut value =
             FileValue { number: number.0, state: FILE_TABLE, page_base: 0, flags: u32::from(table.any_stack) };
         if table.pages.is_empty() {
@@ -78,7 +100,7 @@ impl Publisher {
         self.maps.write_file(key, &value).map_err(|_full| Reason::FileTableFull)?;
         self.counts.rows += table.rows.len() as u64;
         *(if table.has_unwind_info { &mut self.counts.tables } else { &mut self.counts.frame_pointer_files }) += 1;
-        Ok(())
+        Ok(value)
     }
 
     fn write_chunks(
@@ -87,6 +109,7 @@ impl Publisher {
     ) -> Result<(), KernelError> {
         self.write_rules()?;
         for (number, chunk) in chunks {
+            self.cache.forget(*number);
             self.maps.write_chunk(*number, chunk)?;
         }
         Ok(())
@@ -105,6 +128,22 @@ impl Publisher {
         if let Err(error) = self.maps.remove_file(key) {
             tracing::debug!(%error, "cannot forget a file");
         }
+    }
+
+    /// The rule in force at an offset of a file that was published, as the kernel side finds it; `None` if a row points
+    /// outside of the table.
+    pub(super) fn look_up(&mut self, value: &FileValue, offset: FileOffset) -> Option<TableRule> {
+        if value.state == FILE_FRAME_POINTERS {
+            let any_stack = value.flags != 0;
+            return self.rule_of(if any_stack { CODE_FRAME_POINTER_ANY_STACK } else { CODE_FRAME_POINTER });
+        }
+        let code = self.cache.look_up(&self.maps, value.page_base, offset)?;
+        self.rule_of(code)
+    }
+
+    fn rule_of(&self, code: u16) -> Option<TableRule> {
+        let rule = self.dictionary.rule(code);
+        (code & DICTIONARY == 0 || rule.is_some()).then_some(TableRule { code, rule })
     }
 
     pub(super) fn counts(&self) -> TableCounts {

@@ -1,6 +1,7 @@
 //! What the rooms count, as metrics: one function a room, called once by the agent.
 
 use super::metrics::{Metrics, Reading};
+use crate::late::Late;
 use crate::record::Recorder;
 use crate::symbolize::Symbolizer;
 use crate::watch::Watch;
@@ -50,6 +51,24 @@ pub fn recorder(metrics: &Metrics, recorder: &Recorder) {
                 "Processes that found the table full",
                 stats.refused_processes,
             ),
+        ]
+    }));
+}
+
+/// Stacks that wait for tables.
+pub fn late(metrics: &Metrics, late: &Late) {
+    let late = late.clone();
+    metrics.readings(Box::new(move || {
+        let counts = late.counts();
+        let ends = vec![("walked", counts.walked), ("given up", counts.given_up), ("refused", counts.refused)];
+        vec![
+            Reading::labeled(
+                "late_stacks",
+                "Stacks that were copied to be walked later, by what came of them",
+                "end",
+                ends,
+            ),
+            Reading::gauge("late_stacks_held", "Stacks that wait for an unwind table", counts.held),
         ]
     }));
 }
