@@ -99,15 +99,15 @@ impl Pumps {
         losses: Losses,
         counters: &Arc<Counters>,
     ) -> io::Result<Running> {
-        let (a, b, c, d, e) = (self.clone(), self.clone(), self.clone(), self.clone(), self.clone());
+        let [files, samples, facts, late, clock] = std::array::from_fn(|_| self.clone());
         let mut running = Running { orders: Arc::clone(&self.orders), threads: Vec::new() };
-        running.threads.push(spawn("ring-files", move || a.files(control))?);
-        running.threads.push(spawn("ring-samples", move || b.carry(events, &b.clocks.samples))?);
-        running.threads.push(spawn("ring-processes", move || c.carry(processes, &c.clocks.processes))?);
-        running.threads.push(spawn("late-stacks", move || e.late())?);
+        running.threads.push(spawn("ring-files", move || files.files(control))?);
+        running.threads.push(spawn("ring-samples", move || samples.carry(events, &samples.clocks.samples))?);
+        running.threads.push(spawn("ring-processes", move || facts.carry(processes, &facts.clocks.processes))?);
+        running.threads.push(spawn("late-stacks", move || late.late())?);
         self.look_at_all();
         let counters = Arc::clone(counters);
-        running.threads.push(spawn("clock", move || d.by_the_clock(losses, &counters))?);
+        running.threads.push(spawn("clock", move || clock.by_the_clock(losses, &counters))?);
         Ok(running)
     }
 
@@ -201,7 +201,7 @@ impl Pumps {
             self.tables.met(FileNumber(number));
         }
         let sample = match copy {
-            Some(copy) => self.late.hold(sample, copy).err()?,
+            Some(copy) => self.late.hold(sample, copy)?,
             None => sample,
         };
         self.samples.add(sample.status, 1);

@@ -97,16 +97,16 @@ impl Late {
     }
 
     /// Holds a sample; gives it back if there is no room.
-    pub fn hold(&self, sample: Sample, copy: StackCopy) -> Result<(), Sample> {
+    pub fn hold(&self, sample: Sample, copy: StackCopy) -> Option<Sample> {
         let mut held = self.0.held();
         let item = Item { sample, copy, since: Instant::now() };
         if held.bytes + held.in_hand_bytes + item.bytes() > MAX_BYTES {
             self.0.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(item.sample);
+            return Some(item.sample);
         }
         held.bytes += item.bytes();
         held.items.push(item);
-        Ok(())
+        None
     }
 
     /// Goes on with the walks that can; samples that are done, or have waited long enough, go to `pass`. Blocking.

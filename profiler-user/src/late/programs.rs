@@ -1,7 +1,7 @@
 //! What the programs of late stacks map, asked for while they live: many are gone before their tables are there.
 
 use super::Targets;
-use super::walk::Maps;
+use super::walk::{Found, Maps};
 use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen};
 use crate::tables::TableRule;
 use profiler_ebpf::reasons::Reason;
@@ -20,19 +20,22 @@ pub(super) struct Programs {
 
 struct Known {
     asked: Instant,
+    /// It could not say any more.
+    gone: bool,
     mappings: Vec<MappingSeen>,
 }
 
 impl Known {
     fn nothing() -> Known {
-        Known { asked: Instant::now(), mappings: Vec::new() }
+        Known { asked: Instant::now(), gone: true, mappings: Vec::new() }
     }
 
     fn ask(&mut self, targets: &dyn Targets, image: ImageId) {
         self.asked = Instant::now();
         let mappings = targets.mappings(image);
         // What a program mapped that is gone now serves its samples still.
-        if !mappings.is_empty() {
+        self.gone = mappings.is_empty();
+        if !self.gone {
             self.mappings = mappings;
         }
     }
@@ -65,13 +68,16 @@ impl Programs {
 }
 
 impl Maps for Programs {
-    fn find(&mut self, image: ImageId, address: u64) -> Option<Option<MappingSeen>> {
-        let known = self.known.get_mut(&image)?;
+    fn find(&mut self, image: ImageId, address: u64) -> Found {
+        let Some(known) = self.known.get_mut(&image) else { return Found::Unknown };
         if known.find(address).is_none() && known.asked.elapsed() >= AGE {
             known.ask(self.targets.as_ref(), image);
         }
-        let found = known.find(address);
-        if found.is_none() && known.mappings.is_empty() { None } else { Some(found) }
+        match known.find(address) {
+            Some(mapping) => Found::In(mapping),
+            None if known.gone => Found::Unknown,
+            None => Found::Nowhere,
+        }
     }
 
     fn rule(&self, file: FileNumber, offset: FileOffset) -> Option<Result<TableRule, Reason>> {

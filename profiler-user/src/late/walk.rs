@@ -9,11 +9,20 @@ use profiler_ebpf::unwind::walk::{GO_ON, Memory, Outcome, Rules, end_in_made_cod
 
 /// Where the walk looks addresses and rules up.
 pub(super) trait Maps {
-    /// The mapping of an address: the outer `None` if no mapping of the program is known.
-    fn find(&mut self, image: ImageId, address: u64) -> Option<Option<MappingSeen>>;
+    /// The mapping of an address.
+    fn find(&mut self, image: ImageId, address: u64) -> Found;
 
     /// See [`super::Targets::rule`].
     fn rule(&self, file: FileNumber, offset: FileOffset) -> Option<Result<TableRule, Reason>>;
+}
+
+/// What is known of an address.
+pub(super) enum Found {
+    In(MappingSeen),
+    /// The program maps nothing there.
+    Nowhere,
+    /// Nothing is known of the program.
+    Unknown,
 }
 
 /// What a walk found.
@@ -106,9 +115,9 @@ fn place_of(image: ImageId, address: u64, copy: &StackCopy, maps: &mut impl Maps
     let (file, start, offset) = match met {
         Some(mapping) => (mapping.file, mapping.start, mapping.offset),
         None => match maps.find(image, address) {
-            None => return Err(End::Unknown),
-            Some(None) => return Err(End::Ended(Reason::NoMapping)),
-            Some(Some(mapping)) => (mapping.file, mapping.start, mapping.offset),
+            Found::Unknown => return Err(End::Unknown),
+            Found::Nowhere => return Err(End::Ended(Reason::NoMapping)),
+            Found::In(mapping) => (mapping.file, mapping.start, mapping.offset),
         },
     };
     let in_file = |file| Place::File(file, FileOffset(offset.0.wrapping_add(address.wrapping_sub(start))));

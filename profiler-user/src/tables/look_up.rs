@@ -34,7 +34,7 @@ impl ChunkCache {
     /// Code in force at an offset of the file whose table begins at `page_base`.
     pub(super) fn look_up(&mut self, chunks: &impl Chunks, page_base: u32, offset: FileOffset) -> Option<u16> {
         // As on the kernel side the sum wraps: the base of a file whose first page is not its table's first is "negative".
-        let page = page_base.wrapping_add((offset.0 >> PAGE_BITS) as u32);
+        let page = page_base.wrapping_add(u32::try_from(offset.0 >> PAGE_BITS).ok()?);
         let pages = self.chunk(chunks, page / PAGES_PER_CHUNK)?;
         let at = (page % PAGES_PER_CHUNK) as usize * 2;
         let (low, high) = (*pages.0.get(at)?, *pages.0.get(at + 1)?);
