@@ -40,6 +40,16 @@ impl Target {
         Target { child: child.unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display())) }
     }
 
+    /// As [`Target::spawn_unchecked`], waiting until the program is one whose path ends so (`unshare` and a shell come before it).
+    pub fn spawn_until(program: &str, arguments: &[&str], end: &str) -> Target {
+        let mut target = Target::spawn_unchecked(Path::new(program), arguments);
+        wait::until_true(&format!("{end} to be executed"), Duration::from_secs(10), || {
+            assert!(target.ended().is_none(), "{program} {arguments:?} ended");
+            target.exe().is_some_and(|exe| exe.to_string_lossy().ends_with(end))
+        });
+        target
+    }
+
     fn spawn(program: &Path, arguments: &[&str], output: Stdio) -> Target {
         let file = program.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let child = dying_with_us(program).args(arguments).stdin(Stdio::null()).stdout(output).spawn();
@@ -60,6 +70,12 @@ impl Target {
     /// The link `/proc/PID/exe`; `None` for a process that is gone or in exec.
     pub fn exe(&self) -> Option<PathBuf> {
         std::fs::read_link(format!("/proc/{}/exe", self.pid())).ok()
+    }
+
+    /// Lets others go before it, so that many targets leave the agent time for its work.
+    pub fn be_nice(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::setpriority_process(Some(pid), 5).expect("our own child can be made nicer");
     }
 
     /// Its exit status, if it has ended.
