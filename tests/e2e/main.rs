@@ -16,6 +16,8 @@ mod forms;
 mod go;
 // The whole host: labels, kernel threads, lists, metrics.
 mod host;
+// Targets, and the agent, in namespaces of their own.
+mod namespaces;
 // Other kernels, in an emulator.
 mod kernels;
 // Processes that begin, become something else, and end.
