@@ -13,6 +13,7 @@ mod moved_text;
 mod path;
 mod perf_map;
 mod pool;
+mod walk;
 mod ways;
 
 pub use attempt::{Attempt, Refusal, Way};
