@@ -72,12 +72,6 @@ impl Target {
         std::fs::read_link(format!("/proc/{}/exe", self.pid())).ok()
     }
 
-    /// Lets others go before it, so that many targets leave the agent time for its work.
-    pub fn be_nice(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::setpriority_process(Some(pid), 5).expect("our own child can be made nicer");
-    }
-
     /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("our own child can be waited for")
