@@ -12,6 +12,10 @@ use workshop::{Folder, burn, halves, usual};
 const HZ: u32 = 997;
 /// Forms that run at once: they share the CPUs.
 const AT_ONCE: usize = 12;
+/// The reason of a stack that met a file before its table was built.
+const PENDING: &str = "table pending";
+/// Until a busy host has given each form some time.
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Samples of each form that are enough to judge by.
 const ENOUGH: i64 = 50;
 
@@ -294,12 +298,13 @@ fn every_form_shows_what_its_file_tells() {
     for some in FORMS.chunks(AT_ONCE) {
         let running: Vec<Running> = some.iter().map(Running::start).collect();
         let agent = Agent::start(&[]);
-        // The tables of the files that are met in the first window are there in the next.
-        drop(agent.host(1, HZ));
+        let all = |holds: &dyn Fn(&Profile) -> bool, host: &Profile| running.iter().all(|one| holds(&one.of(host)));
+        // Programs that were there before the agent get their tables when samples meet them.
+        let is_known = |own: &Profile| own.count() > 0 && own.count_of(|sample| sample.label("reason") == PENDING) == 0;
+        wait::until_true("a table of each form", PATIENCE, || all(&is_known, &agent.host(1, HZ)));
         let mut profile = agent.host(2, HZ);
-        let enough = |profile: &Profile| running.iter().all(|running| running.of(profile).count() >= ENOUGH);
-        wait::until_true("enough samples of each form", Duration::from_mins(1), || {
-            enough(&profile) || {
+        wait::until_true("enough samples of each form", PATIENCE, || {
+            all(&|own| own.count() >= ENOUGH, &profile) || {
                 profile.samples.extend(agent.host(2, HZ).samples);
                 false
             }
