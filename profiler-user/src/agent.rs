@@ -1,6 +1,7 @@
 //! Builds the parts, owns the threads and the order of shutdown.
 
 mod metrics;
+mod moved_text;
 mod pumps;
 mod sources;
 
@@ -21,6 +22,7 @@ use crate::telemetry::{logging, rooms};
 use crate::watch::{Watch, WatchConfig};
 use crate::worker::{self, Worker, WorkerConfig};
 use anyhow::Context;
+use moved_text::CodeWithoutFile;
 use profiler_ebpf::abi::event::FileKey;
 use pumps::{Orders, Pumps, RingClocks};
 use sources::{LateTargets, Sources};
@@ -151,7 +153,8 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
         worker: worker.clone(),
     });
     let budget = usize::try_from(config.names_memory).unwrap_or(usize::MAX);
-    let symbolizer = Symbolizer::new(sources.clone(), sources.clone(), sources.clone(), budget);
+    let made = Arc::new(CodeWithoutFile(sources.clone()));
+    let symbolizer = Symbolizer::new(sources.clone(), sources.clone(), made, budget);
 
     rooms::watch(&metrics, &watch);
     rooms::symbolizer(&metrics, &symbolizer);

@@ -1,7 +1,7 @@
 //! Stripped programs whose names are elsewhere: packed inside of them, or in debug files beside them, by link or build ID.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use tests::harness::profile::Sample;
 use tests::harness::published::Published;
@@ -315,6 +315,27 @@ fn a_debug_file_that_is_damaged_or_anothers_is_refused() {
     drop(of_host);
     let place = stripped.put("program.debug");
     chown(&place, Some(12_345), None).unwrap();
+    let (profile, agent) = stripped.profile();
+    C.assert_nothing(&profile);
+    assert!(outcomes(&agent, "not opened") >= 1.0);
+}
+
+#[test]
+fn links_to_a_debug_file_lead_where_the_programs_owner_could_go() {
+    let open = |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let stripped = Stripped::new(&(C.whole)());
+    let folder = stripped.folder.path();
+    open(folder, 0o755);
+    chown(stripped.program(), Some(12_345), None).unwrap();
+    open(&folder.join("apart"), 0o755);
+    // As some distributions do it: links, by way of a folder that is one.
+    symlink("apart", folder.join(".debug")).unwrap();
+    C.assert_all(&stripped.profile().0);
+    fs::remove_file(folder.join(".debug")).unwrap();
+    symlink("apart/program.debug", folder.join("program.debug")).unwrap();
+    C.assert_all(&stripped.profile().0);
+    // Everybody may read the file, but only root may pass the folder.
+    open(&folder.join("apart"), 0o700);
     let (profile, agent) = stripped.profile();
     C.assert_nothing(&profile);
     assert!(outcomes(&agent, "not opened") >= 1.0);

@@ -12,11 +12,15 @@ fn debians_6_1_kernel_loads_the_object_and_samples() {
     let script = |name: &str| scripts.join(name).display().to_string();
     let kernels = programs::root().join("target/kernels").display().to_string();
     let kernel = tools::output(&script("get-kernel.sh"), &["6.1", "cloud", &kernels]);
+    let modules = Path::new(kernel.trim()).ancestors().nth(2).unwrap().join("lib/modules");
+    let modules = std::fs::read_dir(modules).unwrap().next().unwrap().unwrap().path();
     let burner = programs::c("burner.c", &["-static"]);
     let mut guest = Command::new(script("vm-run.sh"));
-    guest.args(["-k", kernel.trim(), "-t", "300"]);
+    guest.args(["-k", kernel.trim(), "-t", "300", "-M"]).arg(modules);
+    guest.args(["-l", "algif_hash", "-l", "sha3_generic"]);
     put(&mut guest, &agent::binary(), "/pprofd");
     put(&mut guest, &burner, "/burner");
+    put(&mut guest, &programs::c("digests.c", &["-static"]), "/digests");
     put(&mut guest, &scripts.join("smoke.sh"), "/smoke.sh");
     if let Some(object) = std::env::var_os("PPROFD_EBPF_OBJECT") {
         put(&mut guest, Path::new(&object), "/object");
@@ -25,9 +29,20 @@ fn debians_6_1_kernel_loads_the_object_and_samples() {
     let console = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}; the guest's console:\n{console}", output.status);
     assert!(console.contains("s, kernel 6.1."), "another kernel was booted:\n{console}");
-    let profile = Profile::parse(&decode(between(&console, "smoke: profile begins", "smoke: profile ends")));
-    strict::assert_strict(&profile);
-    assert!(profile.count() > 40, "{}", profile.summary());
+    let profile = |of: &str| {
+        let text = between(&console, &format!("smoke: {of} begins"), &format!("smoke: {of} ends"));
+        let profile = Profile::parse(&decode(text));
+        strict::assert_strict(&profile);
+        assert!(profile.count() > 40, "{}", profile.summary());
+        profile
+    };
+    let digests = profile("digests");
+    let named = digests.share(|sample| {
+        // A function of the module, below the system call that asked for it.
+        sample.is_in("[sha3_generic]") && sample.stack.iter().any(|name| name.contains("sha3_"))
+    });
+    assert!(named >= 0.5, "{:.1} % in the module\n{:?}\n{}", named * 100.0, digests.files(), digests.summary());
+    let profile = profile("burner");
     let share = profile.share(|sample| sample.has_chain(&["burn_inner", "burn_outer", "main"]));
     assert!(share >= 0.8, "{:.1} % of\n{}", share * 100.0, profile.summary());
 }

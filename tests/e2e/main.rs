@@ -8,12 +8,16 @@ mod cases;
 mod contract;
 // Stripped programs whose names are packed or elsewhere.
 mod debug_files;
+// Forms of files: compilers, linkers, debug information and places, in one table.
+mod file_forms;
 // Forms of programs: how they were built, linked, and what runs in them.
 mod forms;
 // Go programs.
 mod go;
 // The whole host: labels, kernel threads, lists, metrics.
 mod host;
+// Targets, and the agent, in namespaces of their own.
+mod namespaces;
 // Other kernels, in an emulator.
 mod kernels;
 // Programs that nobody has seen before.

@@ -255,6 +255,17 @@ fn paths_arguments_and_names_that_confuse_parsers() {
         |line: &&str| line.starts_with('#') || line.rsplit_once(' ').is_some_and(|(_, v)| v.parse::<f64>().is_ok());
     assert_eq!(metrics.lines().find(|line| !is_sample(line)), None);
     assert!(top(&body).contains("odd_hot"));
+    // A name with blanks, brackets and a line break is one label, as the kernel has it.
+    let pid = child.id().to_string();
+    let own = agent.host(2, HZ).only(|sample| sample.label("pid") == pid);
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+    let name = name.strip_suffix('\n').unwrap();
+    assert!(name.contains(' ') && name.contains('\n') && own.count() > 0, "{name:?}");
+    assert!(
+        own.samples.iter().all(|sample| sample.label("comm") == name && sample.label("thread") == name),
+        "{:?}",
+        own.samples.first().map(|sample| &sample.labels)
+    );
     child.kill().unwrap();
     child.wait().unwrap();
 }

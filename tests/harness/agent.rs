@@ -40,7 +40,11 @@ pub fn binary() -> PathBuf {
 
 /// The agent's command on a port of the kernel's choice.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = target::dying_with_us(&binary());
+    listening(target::dying_with_us(&binary()), arguments)
+}
+
+/// A command that takes the agent's arguments.
+fn listening(mut command: Command, arguments: &[&str]) -> Command {
     command.args(["--listen", "127.0.0.1:0"]).args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(Stdio::piped()).env("NO_COLOR", "1");
     command
@@ -49,7 +53,16 @@ pub fn command(arguments: &[&str]) -> Command {
 impl Agent {
     /// Starts it and waits until it is ready.
     pub fn start(arguments: &[&str]) -> Agent {
-        let mut child = command(arguments).spawn().expect("setpriv can be started");
+        Agent::started(command(arguments))
+    }
+
+    /// As [`Agent::start`], by a command that executes it in the end.
+    pub fn start_by(command: Command, arguments: &[&str]) -> Agent {
+        Agent::started(listening(command, arguments))
+    }
+
+    fn started(mut command: Command) -> Agent {
+        let mut child = command.spawn().expect("setpriv can be started");
         let (log, addresses) = follow(child.stderr.take().expect("stderr is a pipe"));
         let address = addresses.recv_timeout(START).unwrap_or_else(|_| {
             drop(child.kill());

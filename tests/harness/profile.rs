@@ -23,6 +23,8 @@ pub struct Profile {
 pub struct Sample {
     /// Function names, ROOT FIRST, inlined calls included.
     pub stack: Vec<String>,
+    /// Source file (or nothing) and line (or 0) of each name in `stack`.
+    pub sources: Vec<(String, i64)>,
     /// File names of the mappings that its locations lie in, ROOT FIRST, one a location.
     pub files: Vec<String>,
     /// Number of samples (the first column).
@@ -255,23 +257,24 @@ pub fn is_named(function: &str, name: &str) -> bool {
 /// Looks up locations by id.
 struct Names<'a> {
     message: &'a message::Profile,
-    locations: BTreeMap<u64, Vec<String>>,
+    locations: BTreeMap<u64, Vec<(String, (String, i64))>>,
     files: BTreeMap<u64, String>,
 }
 
 impl Names<'_> {
     fn of(message: &message::Profile) -> Names<'_> {
         let text = |index: i64| usize::try_from(index).ok().and_then(|index| message.string_table.get(index)).cloned();
-        let functions: BTreeMap<u64, String> =
-            message.function.iter().map(|function| (function.id, text(function.name).unwrap_or_default())).collect();
+        let named =
+            |function: &message::Function| [function.name, function.filename].map(|t| text(t).unwrap_or_default());
+        let functions: BTreeMap<u64, [String; 2]> =
+            message.function.iter().map(|function| (function.id, named(function))).collect();
+        let frame = |line: &message::Line| {
+            let [name, file] = functions.get(&line.function_id).cloned().unwrap_or_default();
+            (name, (file, line.line))
+        };
         let lines = |location: &message::Location| {
             // Innermost first in the format; root first here.
-            location
-                .line
-                .iter()
-                .rev()
-                .map(|line| functions.get(&line.function_id).cloned().unwrap_or_default())
-                .collect()
+            location.line.iter().rev().map(frame).collect()
         };
         let locations = message.location.iter().map(|location| (location.id, lines(location))).collect();
         let mappings: BTreeMap<u64, String> =
@@ -289,14 +292,16 @@ impl Names<'_> {
                 .cloned()
                 .unwrap_or_default()
         };
-        let stack = sample.location_id.iter().rev().flat_map(|id| self.locations.get(id).cloned().unwrap_or_default());
+        let frames = sample.location_id.iter().rev().flat_map(|id| self.locations.get(id).cloned().unwrap_or_default());
+        let (stack, sources) = frames.unzip();
         let files = sample.location_id.iter().rev().map(|id| self.files.get(id).cloned().unwrap_or_default());
         let label = |label: &message::Label| {
             let value = if label.text == 0 { label.number.to_string() } else { text(label.text) };
             (text(label.key), value)
         };
         Sample {
-            stack: stack.collect(),
+            stack,
+            sources,
             files: files.collect(),
             count: sample.value.first().copied().unwrap_or_default(),
             nanos: sample.value.get(1).copied().unwrap_or_default(),

@@ -37,6 +37,11 @@ pub fn bare(name: &str, flags: &[&str]) -> PathBuf {
     compile("gcc", name, &[&["-O2"], flags].concat())
 }
 
+/// A program by any compiler that is called as gcc is, with nothing but these flags.
+pub fn by(compiler: &str, name: &str, flags: &[&str]) -> PathBuf {
+    compile(compiler, name, flags)
+}
+
 /// A C++ program.
 pub fn cpp(name: &str, more: &[&str]) -> PathBuf {
     compile("g++", name, &[PLAIN, more].concat())

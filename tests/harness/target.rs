@@ -40,6 +40,16 @@ impl Target {
         Target { child: child.unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display())) }
     }
 
+    /// As [`Target::spawn_unchecked`], waiting until the program is one whose path ends so (`unshare` and a shell come before it).
+    pub fn spawn_until(program: &str, arguments: &[&str], end: &str) -> Target {
+        let mut target = Target::spawn_unchecked(Path::new(program), arguments);
+        wait::until_true(&format!("{end} to be executed"), Duration::from_secs(10), || {
+            assert!(target.ended().is_none(), "{program} {arguments:?} ended");
+            target.exe().is_some_and(|exe| exe.to_string_lossy().ends_with(end))
+        });
+        target
+    }
+
     fn spawn(program: &Path, arguments: &[&str], output: Stdio) -> Target {
         let file = program.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let child = dying_with_us(program).args(arguments).stdin(Stdio::null()).stdout(output).spawn();

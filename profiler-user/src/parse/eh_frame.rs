@@ -5,6 +5,7 @@
 
 mod go;
 mod init;
+mod musl;
 mod pages;
 mod rules;
 mod spans;
@@ -62,6 +63,7 @@ pub fn unwind_table(elf: &Elf) -> Result<UnwindTable, ParseError> {
     }
     let has_unwind_info = !spans.is_empty();
     init::add(elf, &mut spans);
+    musl::add(elf, &mut spans);
     add_roots(elf, go && functions.is_none(), &mut spans);
     let filler = if go { CODE_FRAME_POINTER_ANY_STACK } else { CODE_FRAME_POINTER };
     let pages = if spans.is_empty() {

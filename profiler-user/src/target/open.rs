@@ -1,6 +1,7 @@
 //! The one function that opens a target's file. It is accepted only if the kernel names the opened file with the key
 //! that it announced: device and inode as stat tells them are fooled by overlayfs, btrfs and swapped files. Beside it
-//! stands what no process maps and so no kernel names: the perf map (`perf_map.rs`).
+//! stands what no process maps as code and so no kernel names: the perf map (`perf_map.rs`), and files whose text was moved
+//! (`moved_text.rs`).
 //!
 //! Every way in opens with O_PATH first, which runs no driver and waits for no writer, and goes on with regular files of
 //! a bounded size only. Nothing here follows a link out of the target's root. A file system can still let every call
@@ -8,12 +9,15 @@
 
 mod attempt;
 mod debug;
+mod moved_text;
 mod path;
 mod perf_map;
 mod pool;
+mod walk;
 mod ways;
 
 pub use attempt::{Attempt, Refusal, Way};
+pub use moved_text::MovedText;
 pub use pool::{Opener, OpenerConfig, OpenerCounts};
 
 use super::proc::Proc;

@@ -5,11 +5,13 @@
 //! belong on threads that may wait.
 
 mod cgroup;
+mod maps;
 mod mountinfo;
 mod read;
 mod stat;
 mod status;
 
+pub use maps::Area;
 pub use mountinfo::Mount;
 pub use stat::Stat;
 pub use status::Status;
@@ -25,6 +27,8 @@ use std::path::{Path, PathBuf};
 const SMALL: usize = 64 << 10;
 /// Bytes read of a mount table. The kernel allows a namespace 100,000 mounts (`fs.mount-max`).
 const MOUNTINFO_LENGTH: usize = 16 << 20;
+/// Bytes read of a table of memory areas.
+const MAPS_LENGTH: usize = 64 << 20;
 /// Processes listed; `PID_MAX_LIMIT` of 64-bit kernels.
 const MAX_PIDS: usize = 4 << 20;
 
@@ -159,6 +163,11 @@ impl Proc {
             Whose::Process(pid) => self.path(pid, "mountinfo"),
         };
         Ok(mountinfo::parse(&read::whole_lines(bytes(&path, MOUNTINFO_LENGTH)?, MOUNTINFO_LENGTH)))
+    }
+
+    /// The areas of a process's memory, in ascending order. Can block.
+    pub fn maps(&self, pid: Pid) -> Result<Vec<Area>, ProcError> {
+        Ok(maps::parse(&read::whole_lines(bytes(&self.path(pid, "maps"), MAPS_LENGTH)?, MAPS_LENGTH)))
     }
 
     /// Inode number of the process's mount namespace.

@@ -54,8 +54,8 @@ struct Counts {
 enum Key {
     /// A mapped file.
     Mapped(FileNumber),
-    /// The perf map of a process.
-    PerfMap(ProcessId),
+    /// A file that a process leads to: no number stands for it, and the worker does not keep it.
+    Of(ProcessId),
 }
 
 /// A debug file, and whom its bytes may lie to.
@@ -84,11 +84,16 @@ impl<'f> Subject<'f> {
         Subject { domain, key: Key::Mapped(file), fd, debug: None }
     }
 
-    /// Under which number the worker keeps the file; a perf map is not kept.
+    /// A file that a process leads to without mapping its code; it is read anew at each question.
+    pub fn of_process(domain: TrustDomain, process: ProcessId, fd: BorrowedFd<'f>) -> Self {
+        Subject { domain, key: Key::Of(process), fd, debug: None }
+    }
+
+    /// Under which number the worker keeps the file, or 0.
     fn number(&self) -> u32 {
         match self.key {
             Key::Mapped(file) => file.0,
-            Key::PerfMap(_) => 0,
+            Key::Of(_) => 0,
         }
     }
 
@@ -127,7 +132,11 @@ impl Worker {
 
     /// Facts of a file. Blocks.
     pub fn facts(&self, domain: TrustDomain, file: FileNumber, fd: BorrowedFd<'_>) -> Result<FileFacts, WorkerError> {
-        let subject = Subject::new(domain, file, fd);
+        self.facts_of(Subject::new(domain, file, fd))
+    }
+
+    /// As [`Worker::facts`].
+    pub fn facts_of(&self, subject: Subject<'_>) -> Result<FileFacts, WorkerError> {
         self.shared.ask(subject, Urgency::Names, Verb::Facts(Empty {}), None, |answer| match answer {
             Answer::Facts(facts) => check::facts(facts).map_err(WorkerError::Hostile),
             other => Err(unexpected(other)),
@@ -166,7 +175,7 @@ impl Worker {
         fd: BorrowedFd<'_>,
         addresses: &[u64],
     ) -> Result<Vec<Symbolized>, WorkerError> {
-        self.names(Subject { domain, key: Key::PerfMap(process), fd, debug: None }, addresses, Verb::PerfMap)
+        self.names(Subject::of_process(domain, process, fd), addresses, Verb::PerfMap)
     }
 
     fn names(

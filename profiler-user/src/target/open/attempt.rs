@@ -39,6 +39,9 @@ pub enum Refusal {
     /// A debug file that not everybody may read.
     #[error("not readable for everybody")]
     NotPublic,
+    /// In a folder that neither everybody nor the owner of what it is to describe may pass.
+    #[error("in a folder that not everybody may pass")]
+    Closed,
     /// The kernel names it otherwise: replaced, copied up, or written meanwhile.
     #[error("another file")]
     OtherFile,

@@ -1,14 +1,15 @@
 //! Debug files of a target's file: where tools look for them, below the root of the target and below the host's.
 //!
-//! A link may lead elsewhere below the same root, but only to what the file's owner or everybody could read anyway: the
-//! agent can read more than that.
+//! A link may lead elsewhere below the same root, but only to what the file's owner or everybody could reach and read
+//! anyway: the agent can read more than that.
 
 use super::attempt::{Refusal, reopen, size_of_file};
-use super::ways::{PLACE, patiently};
+use super::walk::walk;
+use super::ways::PLACE;
 use super::{DebugFound, DebugWanted, FoundBy, Opened};
 use crate::event::Pid;
 use crate::target::proc::Proc;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Stat, fstat, openat};
+use rustix::fs::{CWD, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -88,8 +89,7 @@ impl Search<'_> {
 
     /// The file at a place below the root; `None` if it was looked at already.
     fn open(&mut self, root: &OwnedFd, path: &str) -> Result<Option<(OwnedFd, Stat)>, Refusal> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let place = patiently(root.as_fd(), path.as_bytes(), OFlags::empty(), resolve)?;
+        let place = walk(root.as_fd(), path.as_bytes(), self.wanted.owner)?;
         let stat = fstat(&place)?;
         let key = (stat.st_dev, stat.st_ino);
         if self.seen.contains(&key) {

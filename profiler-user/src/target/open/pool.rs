@@ -3,7 +3,9 @@
 //! A thread whose caller gave up is stuck: it is replaced, and ends (or works again) once its call returns. At most
 //! `max_stuck` are replaced; when all threads are stuck, files are refused at once.
 
-use super::{DebugFound, DebugWanted, KeyOf, MAX_FILE_SIZE, OpenError, Opened, debug, open, perf_map};
+use super::{
+    DebugFound, DebugWanted, KeyOf, MAX_FILE_SIZE, MovedText, OpenError, Opened, debug, moved_text, open, perf_map,
+};
 use crate::event::{FileSeen, ProcessId};
 use crate::target::proc::Proc;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -147,6 +149,16 @@ impl Opener {
             self.shared.opened.fetch_add(1, Ordering::Relaxed);
         }
         result
+    }
+
+    /// Opens the files whose text may lie at these addresses outside of their mappings, within `deadline`. Blocks.
+    pub fn moved_text(
+        &self,
+        process: ProcessId,
+        addresses: Vec<u64>,
+        deadline: Duration,
+    ) -> Result<Vec<MovedText>, OpenError> {
+        self.ask(Box::new(move |shared| moved_text::find(&shared.proc, process, &addresses)), deadline)
     }
 
     /// What was done so far.

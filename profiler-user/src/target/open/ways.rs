@@ -126,7 +126,7 @@ fn rooted(path: &[u8]) -> Vec<u8> {
 }
 
 /// The kernel adds ` (deleted)` to a path without a name; a file with a name may be called so.
-fn named(mut path: Vec<u8>, linked: bool) -> Vec<u8> {
+pub(super) fn named(mut path: Vec<u8>, linked: bool) -> Vec<u8> {
     const DELETED: &[u8] = b" (deleted)";
     if !linked && path.ends_with(DELETED) {
         path.truncate(path.len() - DELETED.len());

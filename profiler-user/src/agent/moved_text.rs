@@ -1,0 +1,90 @@
+//! Names of code without a file: by the process's perf map, and of what no map names, by the file whose text it is, if the
+//! process has moved its text into anonymous memory.
+
+use super::exact;
+use super::sources::Sources;
+use crate::event::{FileOffset, ImageId};
+use crate::symbolize::sources::MadeCode;
+use crate::target::open::MovedText;
+use crate::worker::api::{SymbolFrame, Symbolized};
+use crate::worker::{Subject, TrustDomain};
+use profiler_ebpf::reasons::Reason;
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long opening the files may take (a file system may block).
+const OPEN_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Names by perf map and by moved text.
+pub(super) struct CodeWithoutFile(pub(super) Arc<Sources>);
+
+impl MadeCode for CodeWithoutFile {
+    fn symbolize(&self, image: ImageId, addresses: &[u64]) -> Result<Vec<Symbolized>, Reason> {
+        let made = MadeCode::symbolize(self.0.as_ref(), image, addresses);
+        let answers = match made {
+            Err(Reason::ProcessGone) => return made,
+            Ok(answers) => answers,
+            Err(reason) => vec![Symbolized::Missing(reason); addresses.len()],
+        };
+        let nameless = addresses.iter().zip(&answers).filter(|(_, name)| matches!(name, Symbolized::Missing(_)));
+        let mut moved = self.moved(image, &nameless.map(|(address, _)| *address).collect::<Vec<_>>());
+        let named = |(address, answer)| moved.remove(address).unwrap_or(answer);
+        Ok(addresses.iter().zip(answers).map(named).collect())
+    }
+}
+
+impl CodeWithoutFile {
+    /// Names of those addresses that lie in text that the process moved.
+    fn moved(&self, image: ImageId, addresses: &[u64]) -> HashMap<u64, Symbolized> {
+        let mut names = HashMap::new();
+        if addresses.is_empty() {
+            return names;
+        }
+        let texts =
+            self.0.perf_maps.moved_text(image.process, addresses.to_vec(), OPEN_DEADLINE).unwrap_or_else(|error| {
+                tracing::debug!(%error, pid = %image.process.pid, "cannot look for moved text");
+                Vec::new()
+            });
+        // The memory is that of the program that runs now.
+        let (start, exec_id) = (image.process.start, image.exec_id);
+        if !texts.is_empty() && exact(&self.0.inventory, image.process.pid) == Some((start, exec_id)) {
+            for text in &texts {
+                names.extend(self.names_in(image, text, addresses));
+            }
+        }
+        names
+    }
+
+    fn names_in(&self, image: ImageId, text: &MovedText, addresses: &[u64]) -> Vec<(u64, Symbolized)> {
+        let domain = TrustDomain { owner: text.file.owner, mount_namespace: text.file.mount_namespace };
+        let subject = Subject::of_process(domain, image.process, text.file.file.as_fd());
+        let names = self.0.worker.facts_of(subject).and_then(|facts| {
+            let place = |address: &u64| Some((*address, text.offset_of(*address, &facts.segments)?));
+            let (addresses, offsets): (Vec<u64>, Vec<FileOffset>) = addresses.iter().filter_map(place).unzip();
+            let names = self.0.worker.symbolize(subject, &offsets)?;
+            let or_place = |(name, offset)| named_by_place(name, &text.file.path, offset);
+            Ok((addresses, names.into_iter().zip(offsets).map(or_place).collect::<Vec<_>>()))
+        });
+        match names {
+            Ok((addresses, names)) => addresses.into_iter().zip(names).collect(),
+            Err(error) => {
+                tracing::debug!(%error, pid = %image.process.pid, "a file whose text was moved has no names");
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// The file is known, so a frame without a function says where in it it lies.
+fn named_by_place(name: Symbolized, path: &str, offset: FileOffset) -> Symbolized {
+    match name {
+        Symbolized::Missing(_) => {
+            let file = path.rsplit('/').next().unwrap_or(path);
+            let name = format!("{file}+{:#x}", offset.0);
+            Symbolized::Frames(vec![SymbolFrame { system_name: name.clone(), name, ..SymbolFrame::default() }])
+        }
+        named @ Symbolized::Frames(_) => named,
+    }
+}
