@@ -5,9 +5,9 @@ use super::pumps::{RingClocks, identity};
 use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen, ModuleNumber, MonoTime, Pid, ProcessId};
 use crate::kernel::{Inventory, KernelSymbols};
 use crate::symbolize::sources::{
-    BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, Processes,
+    BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, MissingParts, Processes,
 };
-use crate::tables::Tables;
+use crate::tables::{Outcome, Tables};
 use crate::target::exit::PidFd;
 use crate::target::open::Opener;
 use crate::target::{Proc, clock, cpu};
@@ -39,6 +39,16 @@ pub(super) struct Sources {
 impl Files for Sources {
     fn info(&self, file: FileNumber) -> Option<FileInfo> {
         self.tables.file(file).map(|record| FileInfo { path: record.path, facts: record.facts })
+    }
+
+    fn missing_parts(&self, file: FileNumber) -> Option<MissingParts> {
+        // Whether something lies in a folder that is closed to others is not for everybody to know.
+        let why = |(path, outcome): (String, Outcome)| match outcome {
+            Outcome::NotFound | Outcome::NotOpened => (path, "not found, or not to be opened"),
+            other => (path, other.name()),
+        };
+        let crate::tables::MissingParts { units, unit, shared, more, refused } = self.tables.missing_parts(file)?;
+        Some(MissingParts { units, unit: unit.map(why), shared: shared.map(why), more, refused })
     }
 
     fn symbolize(&self, file: FileNumber, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, Reason> {
