@@ -111,7 +111,7 @@ impl ParsedFile {
         match self.shared_link().filter(|_| !self.shared.is_known()) {
             None => PartFit::Unneeded,
             Some(link) if elf.build_id().as_ref() != Some(&link.build_id) => PartFit::OtherBuild,
-            Some(_) if !debug_file::has_debug_info(&elf) => PartFit::Damaged,
+            Some(_) if !debug_file::has_debug_info(&elf) && elf.section(".debug_str").is_none() => PartFit::Damaged,
             Some(_) => {
                 self.shared = Given::Here(elf);
                 PartFit::Used

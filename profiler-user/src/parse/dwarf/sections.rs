@@ -5,6 +5,9 @@ use gimli::{Dwarf, DwarfSections, EndianReader, LittleEndian, SectionId};
 use std::convert::Infallible;
 use std::rc::Rc;
 
+/// Sections of one name in a `.dwo` file.
+const MAX_SECTIONS: usize = 1 << 12;
+
 /// Bytes that units share.
 pub(super) type Bytes = EndianReader<LittleEndian, Rc<[u8]>>;
 
@@ -21,8 +24,13 @@ pub(super) fn main(elf: &Elf) -> DwarfSections<Bytes> {
 pub(super) fn split(elf: &Elf) -> Dwarf<Bytes> {
     let Ok(sections) = DwarfSections::load(|id| -> Result<Bytes, Infallible> {
         let name = if is_needed(id) { id.dwo_name() } else { None };
-        let section = name.and_then(|name| elf.section(name));
-        Ok(section.map_or_else(|| bytes(Vec::new()), |section| whole(elf, section)))
+        let sections = elf.sections().iter().filter(|section| Some(section.name.as_str()) == name);
+        // Each description of a type may have a section of its own; units follow each other as well in one.
+        let mut all = Vec::new();
+        for section in sections.take(MAX_SECTIONS) {
+            all.extend(elf.data(section).unwrap_or_default());
+        }
+        Ok(bytes(all))
     });
     sections.borrow(Clone::clone)
 }

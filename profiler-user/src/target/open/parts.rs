@@ -34,7 +34,8 @@ fn by_name(wanted: &PartsWanted, part: &PartName) -> Vec<String> {
         PartName::Shared { name, by, .. } => beside(by, name).into_iter().collect(),
         PartName::Package => {
             let beside = wanted.paths().map(|path| format!("{path}.dwp"));
-            beside.chain([format!("{FOLDER}{}.dwp", wanted.path)]).collect()
+            let apart = folder_of(&wanted.path).map(|_| format!("{FOLDER}{}.dwp", wanted.path));
+            beside.chain(apart).collect()
         }
         PartName::Unit { folder, name } => unit_places(&wanted.path, folder, name),
     };
