@@ -71,7 +71,7 @@ impl Program {
     }
 
     fn symbolize(&self, offsets: &[FileOffset]) -> Vec<Vec<SymbolFrame>> {
-        let names = worker().symbolize(Subject::new(DOMAIN, FILE, self.open().as_fd()), offsets).unwrap();
+        let names = worker().symbolize(Subject::new(DOMAIN, FILE, self.open().as_fd()), offsets, None).unwrap();
         let frames = |name| match name {
             Symbolized::Frames(frames) => frames,
             Symbolized::Missing(_) => Vec::new(),
@@ -282,7 +282,7 @@ fn a_debug_file_gives_functions_lines_and_inlined_calls() {
         let number = FileNumber(u32::try_from(flags.len()).unwrap() + 10);
         let subject = Subject::new(DOMAIN, number, file.as_fd());
         let subject = subject.with_debug(DebugFile { domain: DOMAIN, fd: debug.as_fd() });
-        let names = worker.symbolize(subject, &offsets).unwrap();
+        let names = worker.symbolize(subject, &offsets, None).unwrap();
         let whole: Vec<_> = whole.into_iter().map(Symbolized::Frames).collect();
         assert_eq!(names, whole, "{flags:?}");
     }
@@ -311,7 +311,7 @@ fn damaged_debug_files_cost_their_own_names_only() {
         debug.write_all(&bytes).unwrap();
         let subject = Subject::new(DOMAIN, FILE, file.as_fd());
         let subject = subject.with_debug(DebugFile { domain: DOMAIN, fd: debug.as_fd() });
-        let errors = [worker.symbolize(subject, &[offset]).err(), worker.fit(subject, Some(7)).err()];
+        let errors = [worker.symbolize(subject, &[offset], None).err(), worker.fit(subject, Some(7)).err()];
         for error in errors.into_iter().flatten() {
             assert!(matches!(error, WorkerError::Refused(_)), "round {round}: {error}");
         }
@@ -574,7 +574,7 @@ fn damaged_files_cost_their_own_names_only() {
         file.write_all(&bytes).unwrap();
         let number = FileNumber(1000 + round);
         let errors = [
-            worker.symbolize(Subject::new(DOMAIN, number, file.as_fd()), &[offset]).err(),
+            worker.symbolize(Subject::new(DOMAIN, number, file.as_fd()), &[offset], None).err(),
             worker.unwind_table(DOMAIN, number, file.as_fd()).err(),
             worker.facts(DOMAIN, number, file.as_fd()).err(),
         ];

@@ -131,7 +131,7 @@ fn a_debug_file_of_another_domain_meets_its_file_in_a_process_of_their_own() {
     let mut spawned = Vec::new();
     for debug in [one, other, other, one] {
         let subject = subject.with_debug(DebugFile { domain: debug, fd: file.as_fd() });
-        worker.symbolize(subject, &[FileOffset(0)]).unwrap();
+        worker.symbolize(subject, &[FileOffset(0)], None).unwrap();
         spawned.push(worker.counts().spawned);
     }
     // The pair's process serves neither the one nor the other alone.

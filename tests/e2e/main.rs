@@ -36,6 +36,8 @@ mod redis;
 mod runtimes;
 // Processes that live some milliseconds.
 mod short;
+// Programs whose debug information lies for a part in other files.
+mod split_dwarf;
 // Start and end of the agent: errors, exit codes, what is left behind.
 mod startup;
 // Shares, CPU time and complete stacks against the program's own clock, perf and gdb.

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 /// LLVM's objcopy: Debian's binutils cannot pack sections by zstd.
 pub const LLVM_OBJCOPY: &str = "/usr/lib/llvm-22/bin/llvm-objcopy";
+/// LLVM's packer of split units: binutils' knows version 4 of DWARF only.
+pub const LLVM_DWP: &str = "/usr/lib/llvm-22/bin/llvm-dwp";
 
 /// The Go command: the one on PATH, else the one that `cargo xtask setup` installed.
 pub fn go_command() -> Command {

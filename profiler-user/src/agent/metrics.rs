@@ -37,8 +37,11 @@ pub(super) fn tables(metrics: &Metrics, tables: &Tables) {
         let counts = tables.counts();
         let debug_files = tables.debug_files().into_iter().map(|(outcome, count)| (outcome.name(), count)).collect();
         let debug_help = "Searches for debug files, by what came of them";
+        let parts = tables.debug_parts().into_iter().map(|(outcome, count)| (outcome.name(), count)).collect();
+        let parts_help = "Split units and other parts of debug information in files of their own, by what came of them";
         vec![
             Reading::labeled("debug_files", debug_help, "outcome", debug_files),
+            Reading::labeled("debug_parts", parts_help, "outcome", parts),
             Reading::gauge("table_bytes", "Bytes of kernel memory for unwind rows", counts.bytes),
             Reading::gauge("table_files", "Files with an unwind table", counts.tables),
             Reading::gauge("table_frame_pointer_files", "Files without unwind information", counts.frame_pointer_files),

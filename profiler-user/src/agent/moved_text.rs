@@ -63,7 +63,7 @@ impl CodeWithoutFile {
         let names = self.0.worker.facts_of(subject).and_then(|facts| {
             let place = |address: &u64| Some((*address, text.offset_of(*address, &facts.segments)?));
             let (addresses, offsets): (Vec<u64>, Vec<FileOffset>) = addresses.iter().filter_map(place).unzip();
-            let names = self.0.worker.symbolize(subject, &offsets)?;
+            let names = self.0.worker.symbolize(subject, &offsets, None)?;
             let or_place = |(name, offset)| named_by_place(name, &text.file.path, offset);
             Ok((addresses, names.into_iter().zip(offsets).map(or_place).collect::<Vec<_>>()))
         });

@@ -6,9 +6,9 @@ use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen, ModuleNumber, M
 use crate::kernel::{Inventory, KernelSymbols};
 use crate::late::{Late, Targets};
 use crate::symbolize::sources::{
-    BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, Processes,
+    BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, MissingParts, Processes,
 };
-use crate::tables::{TableRule, Tables};
+use crate::tables::{Outcome, TableRule, Tables};
 use crate::target::exit::PidFd;
 use crate::target::open::Opener;
 use crate::target::{Proc, clock, cpu};
@@ -73,6 +73,16 @@ impl Targets for LateTargets {
 impl Files for Sources {
     fn info(&self, file: FileNumber) -> Option<FileInfo> {
         self.tables.file(file).map(|record| FileInfo { path: record.path, facts: record.facts })
+    }
+
+    fn missing_parts(&self, file: FileNumber) -> Option<MissingParts> {
+        // Whether something lies in a folder that is closed to others is not for everybody to know.
+        let why = |(path, outcome): (String, Outcome)| match outcome {
+            Outcome::NotFound | Outcome::NotOpened => (path, "not found, or not to be opened"),
+            other => (path, other.name()),
+        };
+        let crate::tables::MissingParts { units, unit, shared, more, refused } = self.tables.missing_parts(file)?;
+        Some(MissingParts { units, unit: unit.map(why), shared: shared.map(why), more, refused })
     }
 
     fn symbolize(&self, file: FileNumber, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, Reason> {

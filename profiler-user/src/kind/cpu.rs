@@ -3,6 +3,7 @@
 
 use super::KindError;
 use super::comments::{self, Account};
+use super::missing_parts;
 use super::parameters::Parameters;
 use super::profile::{Profile, ValueType};
 use super::profiler::Profiler;
@@ -285,6 +286,7 @@ fn profile(profiler: &Profiler, collected: &Collected, account: &Account<'_>) ->
         files: profiler.symbolizer.files(),
         exe: &|image: ImageId| subject::exe(profiler, image.process),
     }));
+    comments.extend(missing_parts::sentences(&account.window.rows, profiler.symbolizer.files()));
     // The addresses of a family are made up, and not its head's.
     if let Subject::Process(known) = &collected.subject
         && !collected.request.children

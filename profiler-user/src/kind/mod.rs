@@ -8,6 +8,7 @@ mod comments;
 pub mod cpu;
 #[cfg(test)]
 pub(crate) mod fakes;
+mod missing_parts;
 pub mod parameters;
 pub mod processes;
 pub mod profile;

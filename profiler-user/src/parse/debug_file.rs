@@ -1,12 +1,14 @@
-//! Debug files: what a file says of its own, and whether another file is it.
+//! Debug files: what a file says of its own and of those that it shares with others, and whether another file is it.
 
 use super::ParseError;
-use super::elf::Elf;
+use super::elf::{Elf, MAX_BUILD_ID, hex};
 use crate::worker::api::{DebugLink, Fit};
 use object::elf::SHT_SYMTAB;
 
 /// Bytes of `.gnu_debuglink`: a name and a checksum.
 const MAX_LINK: u64 = 1_024;
+/// Bytes of `.gnu_debugaltlink`: a path and a build ID.
+const MAX_SHARED_LINK: u64 = 5_000;
 /// Bytes that are read at a time for a checksum.
 const PIECE: u64 = 1 << 20;
 
@@ -19,6 +21,18 @@ pub fn link(elf: &Elf) -> Option<DebugLink> {
     let name = std::str::from_utf8(bytes.get(..end)?).ok()?.to_owned();
     let crc = bytes.get((end + 1).next_multiple_of(4)..)?.first_chunk()?;
     Some(DebugLink { name, crc: u32::from_le_bytes(*crc) })
+}
+
+/// `.gnu_debugaltlink`: the path of the file into which dwz moved what several files have, and its build ID in hex.
+pub fn shared_link(elf: &Elf) -> Option<(String, String)> {
+    let section = elf.section(".gnu_debugaltlink").filter(|section| section.size <= MAX_SHARED_LINK)?;
+    let bytes = elf.data(section).ok()?;
+    elf.source().release(bytes.len() as u64);
+    let end = bytes.iter().position(|byte| *byte == 0)?;
+    let (name, build_id) = (bytes.get(..end)?, bytes.get(end + 1..)?);
+    let known = !name.is_empty() && !build_id.is_empty();
+    known.then_some(())?;
+    Some((std::str::from_utf8(name).ok()?.to_owned(), hex(build_id.get(..MAX_BUILD_ID).unwrap_or(build_id))))
 }
 
 /// There are functions and lines in it.

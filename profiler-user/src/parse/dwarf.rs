@@ -1,29 +1,28 @@
-//! Debug information: functions, source lines and inlined calls of an address (DWARF 2 to 5).
+//! Debug information: functions, source lines and inlined calls of an address (DWARF 2 to 5), also where parts of it lie in
+//! other files: split units, and what dwz made several files share.
 //!
 //! addr2line recurses once per nesting level of inlined calls, so a hostile file can overflow the stack: it runs on a
 //! thread with a large one, in a process that may die.
 
-use super::ParseError;
-use super::elf::Elf;
-use addr2line::{Context, FrameIter, Location};
-use gimli::{
-    AttributeValue, DebugInfoOffset, Dwarf, DwarfSections, EndianReader, LittleEndian, Unit, UnitOffset, UnitRef,
-    UnitSectionOffset, constants as dw,
-};
-use std::borrow::Cow;
-use std::cell::RefCell;
-use std::rc::Rc;
+mod declaration;
+mod sections;
+mod split;
 
-type Bytes = EndianReader<LittleEndian, Rc<[u8]>>;
+use super::ParseError;
+use super::debug_file;
+use super::elf::Elf;
+use super::given::Given;
+use crate::worker::api::{Part, PartFit, PartKey};
+use addr2line::{Context, FrameIter, Location, SplitDwarfLoad};
+use declaration::{Declarations, Units};
+use gimli::{Dwarf, Reader, UnitRef};
+use sections::Bytes;
+use split::SplitUnits;
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Inlined calls of one address that are kept (the innermost).
 pub const MAX_INLINED: usize = 256;
-/// References that are followed from a function to its declaration.
-const MAX_REFERENCES: usize = 8;
-/// Units that are kept parsed because a function of another unit refers to them.
-const MAX_FOREIGN_UNITS: usize = 16;
-/// Units of a file that can be referred to.
-const MAX_UNITS: usize = 1 << 20;
 
 /// A function at an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,29 +42,78 @@ pub struct DwarfFrame {
 /// The debug information of a file.
 pub struct DebugInfo {
     context: Context<Bytes>,
-    dwarf: Dwarf<Bytes>,
-    units: Vec<DebugInfoOffset<usize>>,
-    foreign: RefCell<Vec<(usize, Rc<Unit<Bytes>>)>>,
+    dwarf: Arc<Dwarf<Bytes>>,
+    declarations: Declarations,
+    split: SplitUnits,
 }
 
 impl DebugInfo {
-    /// Reads the sections; `None` if there is no debug information.
-    pub fn read(elf: &Elf) -> Result<Option<Self>, ParseError> {
-        if find(elf, ".debug_info").is_none() {
+    /// Reads the sections, and those of the file that it shares with others, if it does; `None` if there is no debug
+    /// information.
+    pub fn read(elf: &Elf, shared: Option<&Elf>) -> Result<Option<Self>, ParseError> {
+        if !debug_file::has_debug_info(elf) {
             return Ok(None);
         }
-        let sections = DwarfSections::load(|id| Ok::<_, ParseError>(load(elf, id.name())))?;
-        let dwarf = sections.borrow(Clone::clone);
-        let context = Context::from_dwarf(sections.borrow(Clone::clone))?;
-        let units = unit_offsets(&dwarf);
-        Ok(Some(DebugInfo { context, dwarf, units, foreign: RefCell::default() }))
+        let mut dwarf = sections::main(elf).borrow(Clone::clone);
+        if let Some(shared) = shared {
+            dwarf.set_sup(sections::main(shared).borrow(Clone::clone));
+        }
+        #[expect(clippy::arc_with_non_send_sync, reason = "addr2line wants an Arc; a worker parses on one thread")]
+        let dwarf = Arc::new(dwarf);
+        let context = Context::from_arc_dwarf(Arc::clone(&dwarf))?;
+        let declarations = Declarations { own: Units::of(&dwarf), shared: dwarf.sup.as_ref().map(Units::of) };
+        Ok(Some(DebugInfo { context, dwarf, declarations, split: SplitUnits::default() }))
     }
 
-    /// The frames of an address, innermost inlined call first; empty if it is not known.
+    /// Adds to `wanted` the split units at an address that were neither given nor settled, after the package in which all may
+    /// be.
+    pub fn want(&mut self, address: u64, wanted: &mut Vec<Part>) {
+        for (load, resume) in self.context.preload_units(address) {
+            match self.split.get(load.dwo_id, &self.dwarf) {
+                // One that cannot be used leaves what the skeleton knows.
+                Given::Here(unit) => drop(resume(Some(unit))),
+                Given::Absent => drop(resume(None)),
+                Given::NotYet => {
+                    let package = if self.split.knows_package() { None } else { Some(Part::Package) };
+                    for part in package.into_iter().chain([unit(&load)]) {
+                        if !wanted.contains(&part) {
+                            wanted.push(part);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a file that may be a part. What is shared with other files is not taken here, but read with the file itself.
+    pub fn take(&mut self, part: PartKey, elf: Elf) -> PartFit {
+        match part {
+            PartKey::Shared => PartFit::Unneeded,
+            PartKey::Package => self.split.take_package(elf),
+            PartKey::Unit(id) => self.split.take_unit(id, &elf, &self.dwarf),
+        }
+    }
+
+    /// A part that was not given will not be.
+    pub fn settle(&mut self, part: PartKey) {
+        match part {
+            PartKey::Shared => {}
+            PartKey::Package => self.split.settle_package(),
+            PartKey::Unit(id) => self.split.settle_unit(id),
+        }
+    }
+
+    /// The frames of an address, innermost inlined call first; empty if it is not known. Of split units that were not given
+    /// there is the line, without a name.
     pub fn frames(&self, address: u64) -> Vec<DwarfFrame> {
         let unit = self.context.find_dwarf_and_unit(address).skip_all_loads();
-        let Ok(mut frames) = self.context.find_frames(address).skip_all_loads() else { return Vec::new() };
-        self.collect(&mut frames, unit)
+        let frames = self.context.find_frames(address).skip_all_loads();
+        let found = frames.map(|mut frames| self.collect(&mut frames, unit)).unwrap_or_default();
+        if !found.is_empty() {
+            return found;
+        }
+        let location = self.context.find_location(address).ok().flatten();
+        location.iter().map(|location| with_location(String::new(), 0, Some(location))).collect()
     }
 
     fn collect(&self, frames: &mut FrameIter<'_, Bytes>, unit: Option<UnitRef<'_, Bytes>>) -> Vec<DwarfFrame> {
@@ -76,65 +124,19 @@ impl DebugInfo {
                 found.pop();
             }
             let name = frame.function.as_ref().and_then(|f| f.raw_name().ok().map(Cow::into_owned));
-            let start = frame.dw_die_offset.zip(unit).and_then(|(die, unit)| self.declaration_line(unit, die));
+            let start = frame.dw_die_offset.zip(unit).and_then(|(die, unit)| self.declarations.line(unit, die));
             found.push(with_location(name.unwrap_or_default(), start.unwrap_or(0), frame.location.as_ref()));
         }
         found
     }
-
-    /// `DW_AT_decl_line` of a function, or of what it is an instance of.
-    fn declaration_line(&self, unit: UnitRef<'_, Bytes>, die: UnitOffset<usize>) -> Option<u32> {
-        match line_or_reference(unit, die)? {
-            Declaration::Line(line) => Some(line),
-            Declaration::Elsewhere(mut at) => {
-                for _ in 0..MAX_REFERENCES {
-                    let unit = self.unit_of(at)?;
-                    let die = at.to_unit_offset(&unit.header)?;
-                    match line_or_reference(unit.unit_ref(&self.dwarf), die)? {
-                        Declaration::Line(line) => return Some(line),
-                        Declaration::Elsewhere(next) => at = next,
-                    }
-                }
-                None
-            }
-        }
-    }
-
-    fn unit_of(&self, offset: DebugInfoOffset<usize>) -> Option<Rc<Unit<Bytes>>> {
-        let start = *self.units.get(self.units.partition_point(|u| u.0 <= offset.0).checked_sub(1)?)?;
-        let mut kept = self.foreign.try_borrow_mut().ok()?;
-        if let Some((_, unit)) = kept.iter().find(|(key, _)| *key == start.0) {
-            return Some(unit.clone());
-        }
-        let header = self.dwarf.debug_info.header_from_offset(start).ok()?;
-        let unit = Rc::new(self.dwarf.unit(header).ok()?);
-        if kept.len() == MAX_FOREIGN_UNITS {
-            kept.remove(0);
-        }
-        kept.push((start.0, unit.clone()));
-        Some(unit)
-    }
 }
 
-enum Declaration {
-    Line(u32),
-    Elsewhere(DebugInfoOffset<usize>),
-}
-
-fn line_or_reference(unit: UnitRef<'_, Bytes>, die: UnitOffset<usize>) -> Option<Declaration> {
-    let mut entries = unit.entries_at_offset(die).ok()?;
-    let entry = entries.next_dfs().ok()??;
-    let inlined = entry.tag() == dw::DW_TAG_inlined_subroutine;
-    if let Some(line) = entry.attr_value(dw::DW_AT_decl_line).and_then(|v| v.udata_value()).filter(|_| !inlined) {
-        return u32::try_from(line).ok().map(Declaration::Line);
-    }
-    let reference =
-        entry.attr_value(dw::DW_AT_abstract_origin).or_else(|| entry.attr_value(dw::DW_AT_specification))?;
-    match reference {
-        AttributeValue::UnitRef(offset) => offset.to_debug_info_offset(&unit.header).map(Declaration::Elsewhere),
-        AttributeValue::DebugInfoRef(offset) => Some(Declaration::Elsewhere(offset)),
-        _ => None,
-    }
+fn unit(load: &SplitDwarfLoad<Bytes>) -> Part {
+    let text = |bytes: &Option<Bytes>| {
+        let text = bytes.as_ref().and_then(|bytes| bytes.to_string_lossy().ok().map(Cow::into_owned));
+        text.unwrap_or_default()
+    };
+    Part::Unit { id: load.dwo_id.0, folder: text(&load.comp_dir), name: text(&load.path) }
 }
 
 fn with_location(name: String, start_line: u32, location: Option<&Location<'_>>) -> DwarfFrame {
@@ -145,39 +147,4 @@ fn with_location(name: String, start_line: u32, location: Option<&Location<'_>>)
         column: location.and_then(|l| l.column).unwrap_or(0),
         start_line,
     }
-}
-
-fn unit_offsets(dwarf: &Dwarf<Bytes>) -> Vec<DebugInfoOffset<usize>> {
-    let mut offsets = Vec::new();
-    let mut units = dwarf.units();
-    while let (true, Ok(Some(header))) = (offsets.len() < MAX_UNITS, units.next()) {
-        let UnitSectionOffset(offset) = header.offset();
-        offsets.push(DebugInfoOffset(offset));
-    }
-    offsets
-}
-
-fn find<'e>(elf: &'e Elf, name: &str) -> Option<&'e super::elf::Section> {
-    let older = || elf.section(&name.replacen(".debug_", ".zdebug_", 1));
-    elf.section(name).or_else(older)
-}
-
-/// Sections that are not needed for names are not read. One that is damaged is as good as none.
-fn load(elf: &Elf, name: &'static str) -> Bytes {
-    const NEEDED: [&str; 11] = [
-        ".debug_abbrev",
-        ".debug_addr",
-        ".debug_aranges",
-        ".debug_info",
-        ".debug_line",
-        ".debug_line_str",
-        ".debug_ranges",
-        ".debug_rnglists",
-        ".debug_str",
-        ".debug_str_offsets",
-        ".debug_types",
-    ];
-    let section = if NEEDED.contains(&name) { find(elf, name) } else { None };
-    let data = section.and_then(|s| elf.data(s).ok()).unwrap_or_default();
-    Bytes::new(data.into(), LittleEndian)
 }

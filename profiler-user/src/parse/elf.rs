@@ -22,7 +22,7 @@ const MAX_SECTIONS: usize = 65_536;
 /// Bytes of a note section that are looked at.
 const MAX_NOTES: u64 = 64 << 10;
 /// Bytes of a build ID that are shown.
-const MAX_BUILD_ID: usize = 64;
+pub(super) const MAX_BUILD_ID: usize = 64;
 
 /// A section header with its name.
 #[derive(Clone, Debug)]
@@ -306,7 +306,8 @@ fn build_id_note(mut bytes: &[u8]) -> Option<String> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Two digits a byte.
+pub(super) fn hex(bytes: &[u8]) -> String {
     let digit = |n: u8| char::from_digit(n.into(), 16).unwrap_or('0');
     bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
 }

@@ -13,6 +13,7 @@
 //! | `pclntab` | Go's functions and how deep their stacks are |
 //! | [`dwarf`] | functions, lines, inlined calls |
 //! | [`demangle`] | names for people |
+//! | `given` | what only the agent can open |
 //! | [`names`] | all of the above, for one address |
 //! | [`perf_map`] | names of code that a runtime made, from its own map |
 
@@ -21,6 +22,7 @@ pub mod demangle;
 pub mod dwarf;
 pub mod eh_frame;
 pub mod elf;
+mod given;
 mod headerless;
 pub mod mini;
 pub mod names;

@@ -6,11 +6,12 @@ use super::demangle::{demangle, is_mangled};
 use super::dwarf::{DebugInfo, DwarfFrame};
 use super::eh_frame;
 use super::elf::Elf;
+use super::given::Given;
 use super::mini;
 use super::source::{ReadAt, Source};
 use super::symbols::Symbols;
 use crate::event::FileOffset;
-use crate::worker::api::{FileFacts, Fit, SymbolFrame, Symbolized, UnwindTable};
+use crate::worker::api::{FileFacts, Fit, Part, PartFit, PartKey, SharedLink, SymbolFrame, Symbolized, UnwindTable};
 use profiler_ebpf::reasons::Reason;
 use std::cell::OnceCell;
 
@@ -18,6 +19,8 @@ use std::cell::OnceCell;
 pub struct ParsedFile {
     elf: Elf,
     debug_file: Option<Elf>,
+    /// What dwz moved into a file for several others.
+    shared: Given<Elf>,
     budget: u64,
     symbols: OnceCell<Symbols>,
     debug: OnceCell<Option<DebugInfo>>,
@@ -27,7 +30,8 @@ impl ParsedFile {
     /// Reads the headers; at most `budget` bytes of the file are ever held.
     pub fn parse(reader: impl ReadAt + 'static, budget: u64) -> Result<Self, ParseError> {
         let elf = Elf::parse(Source::new(reader, budget))?;
-        Ok(ParsedFile { elf, debug_file: None, budget, symbols: OnceCell::new(), debug: OnceCell::new() })
+        let (symbols, debug) = (OnceCell::new(), OnceCell::new());
+        Ok(ParsedFile { elf, debug_file: None, shared: Given::NotYet, budget, symbols, debug })
     }
 
     /// Takes a debug file, which was found fit, within the same budget.
@@ -66,7 +70,7 @@ impl ParsedFile {
         let Some(address) = self.elf.address_of(offset.0) else {
             return Symbolized::Missing(Reason::NoSymbol);
         };
-        // First, because they are small: debug information may take more than what is left of the budget.
+        // First, as in `read_all`.
         let symbols = self.symbols.get_or_init(|| self.read_symbols());
         // Debug information that cannot be read leaves the symbol table.
         let debug = self.debug.get_or_init(|| self.read_debug_info());
@@ -75,9 +79,81 @@ impl ParsedFile {
         self.frames(frames, symbol).map_or(Symbolized::Missing(Reason::NoSymbol), Symbolized::Frames)
     }
 
+    /// At most `most` parts of the debug information that names of these offsets need and that were neither given nor settled.
+    pub fn wanted(&mut self, offsets: &[FileOffset], most: usize) -> Vec<Part> {
+        if let Err(link) = self.read_all() {
+            return vec![Part::Shared(link)];
+        }
+        let Some(Some(debug)) = self.debug.get_mut() else { return Vec::new() };
+        let mut wanted = Vec::new();
+        for address in offsets.iter().filter_map(|offset| self.elf.address_of(offset.0)) {
+            if wanted.len() >= most {
+                break;
+            }
+            debug.want(address, &mut wanted);
+        }
+        wanted.truncate(most);
+        wanted
+    }
+
+    /// Takes a file that may be a part; it is paid from the same budget.
+    pub fn take_part(&mut self, part: PartKey, reader: impl ReadAt + 'static) -> PartFit {
+        let Ok(elf) = Elf::parse(self.elf.source().beside(reader)) else { return PartFit::Damaged };
+        match part {
+            PartKey::Shared => self.take_shared(elf),
+            // Asked for by another process, this one may need something else before.
+            _ if self.read_all().is_err() => PartFit::Unneeded,
+            _ => self.debug.get_mut().and_then(Option::as_mut).map_or(PartFit::Unneeded, |debug| debug.take(part, elf)),
+        }
+    }
+
+    fn take_shared(&mut self, elf: Elf) -> PartFit {
+        match self.shared_link().filter(|_| !self.shared.is_known()) {
+            None => PartFit::Unneeded,
+            Some(link) if elf.build_id().as_ref() != Some(&link.build_id) => PartFit::OtherBuild,
+            Some(_) if !debug_file::has_debug_info(&elf) && elf.section(".debug_str").is_none() => PartFit::Damaged,
+            Some(_) => {
+                self.shared = Given::Here(elf);
+                PartFit::Used
+            }
+        }
+    }
+
+    /// A part that was not given will not be.
+    pub fn settle_part(&mut self, part: PartKey) {
+        match part {
+            PartKey::Shared => self.shared.settle(),
+            _ => self.debug.get_mut().and_then(Option::as_mut).into_iter().for_each(|debug| debug.settle(part)),
+        }
+    }
+
+    /// Reads symbol table and debug information, unless what that shares with other files is wanted first.
+    fn read_all(&self) -> Result<(), SharedLink> {
+        // First, because they are small: debug information may take more than what is left of the budget.
+        self.symbols.get_or_init(|| self.read_symbols());
+        if !self.shared.is_known()
+            && let Some(link) = self.shared_link()
+        {
+            return Err(link);
+        }
+        self.debug.get_or_init(|| self.read_debug_info());
+        Ok(())
+    }
+
+    /// What the debug information shares with other files, and who says so.
+    fn shared_link(&self) -> Option<SharedLink> {
+        let holder = self.holders().find(|elf| debug_file::has_debug_info(elf))?;
+        let (name, build_id) = debug_file::shared_link(holder)?;
+        Some(SharedLink { name, build_id, of_debug_file: !std::ptr::eq(holder, &raw const self.elf) })
+    }
+
+    /// The files that may hold debug information, in the order in which they are asked.
+    fn holders(&self) -> impl Iterator<Item = &Elf> {
+        [Some(&self.elf), self.debug_file.as_ref()].into_iter().flatten()
+    }
+
     fn read_debug_info(&self) -> Option<DebugInfo> {
-        let files = [Some(&self.elf), self.debug_file.as_ref()];
-        files.into_iter().flatten().find_map(|elf| DebugInfo::read(elf).unwrap_or_default())
+        self.holders().find_map(|elf| DebugInfo::read(elf, self.shared.here()).unwrap_or_default())
     }
 
     fn read_symbols(&self) -> Symbols {

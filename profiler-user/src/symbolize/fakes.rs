@@ -1,7 +1,9 @@
 //! The border of this room in tests: a small host with a program, its libc, a file that cannot be read, and a kernel.
 
 use super::Symbolizer;
-use super::sources::{BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, Processes};
+use super::sources::{
+    BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, MissingParts, Processes,
+};
 use crate::event::{Comm, FileNumber, FileOffset, Frame, FrameWord, ImageId, MappingSeen};
 use crate::event::{ModuleNumber, MonoTime, Pid, ProcessId, Tid};
 use crate::record::window::Row;
@@ -15,6 +17,8 @@ use tokio::sync::Notify;
 pub(crate) const PROGRAM: FileNumber = FileNumber(1);
 pub(crate) const LIBC: FileNumber = FileNumber(2);
 pub(crate) const UNREADABLE: FileNumber = FileNumber(3);
+/// Parts of its debug information are missing.
+pub(crate) const LACKING: FileNumber = FileNumber(4);
 pub(crate) const BUILD_ID: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334";
 pub(crate) const PID: u32 = 4711;
 pub(crate) const START: u64 = 123_456_789_012;
@@ -89,9 +93,15 @@ impl Files for FakeFiles {
             PROGRAM => ("/usr/bin/demo", facts(BUILD_ID, 0x1000, 0x4a10)),
             LIBC => ("/usr/lib/x86_64-linux-gnu/libc.so.6", facts("00ff", 0x2_8000, 0x17_7f00)),
             UNREADABLE => ("/mnt/gone/tool", None),
+            LACKING => ("/opt/lacking", facts("", 0, 0x1000)),
             _ => return None,
         };
         Some(FileInfo { path: path.to_owned(), facts })
+    }
+
+    fn missing_parts(&self, file: FileNumber) -> Option<MissingParts> {
+        let unit = Some(("/build/demo.dwo".to_owned(), "not found"));
+        (file == LACKING).then(|| MissingParts { units: 2, unit, ..MissingParts::default() })
     }
 
     fn symbolize(&self, file: FileNumber, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, Reason> {

@@ -22,10 +22,27 @@ pub struct FileInfo {
     pub facts: Option<Arc<FileFacts>>,
 }
 
+/// Parts of a file's debug information that lie in files of their own and could not be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MissingParts {
+    /// Split units without functions and inlined calls.
+    pub units: u64,
+    /// The path of the first of them, and why.
+    pub unit: Option<(String, &'static str)>,
+    /// The path of what several files share, and why.
+    pub shared: Option<(String, &'static str)>,
+    /// Not all were looked for: there are too many, or it took too long.
+    pub more: bool,
+    /// Workers failed over them, so none is used.
+    pub refused: bool,
+}
+
 /// Files by the kernel side's numbers.
 pub trait Files: Send + Sync {
     /// What is known of a file now. Cheap.
     fn info(&self, file: FileNumber) -> Option<FileInfo>;
+    /// What is missing of its debug information, as far as names were asked for; `None` if nothing is. Cheap.
+    fn missing_parts(&self, file: FileNumber) -> Option<MissingParts>;
     /// Names of offsets, in their order and as many. Asks the worker: blocking, with the worker's deadline.
     fn symbolize(&self, file: FileNumber, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, Reason>;
 }

@@ -3,6 +3,7 @@
 
 use super::debug::{self, DebugFiles, Found, Outcome};
 use super::files::{FileRecord, Files, State};
+use super::parts::{MissingParts, PartBooks, PartSearch};
 use super::publish::{Publisher, TableCounts, TableRule};
 use super::queue::{Lane, Queue, Want};
 use crate::event::{FileNumber, FileOffset, FileSeen};
@@ -10,7 +11,7 @@ use crate::kernel::{KernelError, TableMaps};
 use crate::target::descriptors::Descriptors;
 use crate::target::open::{KeyOf, OpenError, Opener};
 use crate::worker::api::Symbolized;
-use crate::worker::{Subject, TrustDomain, Worker};
+use crate::worker::{PartSource, Subject, TrustDomain, Worker};
 use profiler_ebpf::abi::event::FileKey;
 use profiler_ebpf::abi::frame::VDSO_FILE;
 use profiler_ebpf::reasons::Reason;
@@ -44,6 +45,7 @@ struct Inside {
     publisher: Mutex<Publisher>,
     descriptors: Descriptors,
     debug_files: DebugFiles,
+    parts: PartBooks,
     opener: Opener,
     /// Of debug files: a folder on which they hang keeps no table waiting.
     debug_opener: Opener,
@@ -68,6 +70,7 @@ impl Tables {
             publisher: Mutex::new(Publisher::new(maps, config.memory)?),
             descriptors: Descriptors::of_limit(),
             debug_files: DebugFiles::of_limit(),
+            parts: PartBooks::new(),
             opener,
             debug_opener,
             key_of,
@@ -180,17 +183,36 @@ impl Tables {
     pub fn symbolize(&self, file: FileNumber, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, Reason> {
         let record = self.file(file).ok_or(Reason::NotOpened)?;
         let (descriptor, domain) = self.0.descriptor(&record)?;
+        // Only now its path is the one that it has.
+        let record = self.file(file).unwrap_or(record);
         let subject = Subject::new(domain, file, descriptor.as_fd());
-        if let Some(debug) = self.0.debug_file(file, subject)? {
-            match self.0.worker.symbolize(subject.with_debug(debug.lent()), offsets) {
-                Err(error) if error.is_of_the_file() => {
+        // Each turn but the last gives up what workers failed over.
+        loop {
+            let debug = self.0.debug_file(file, subject)?;
+            let subject = debug.as_ref().map_or(subject, |debug| subject.with_debug(debug.lent()));
+            let mut search = self.0.part_search(&record, domain, debug.as_deref());
+            let source = search.as_mut().map(|search| -> &mut dyn PartSource { search });
+            match self.0.worker.symbolize(subject, offsets, source) {
+                Err(error) if search.as_ref().is_some_and(|search| search.may_have_failed(&error)) => {
+                    search.iter().for_each(PartSearch::refuse);
+                }
+                Err(error) if error.is_of_the_file() && debug.is_some() => {
                     self.0.debug_files.refuse(file, &error);
                     self.0.change(file, |record| record.no_debug_file = true);
                 }
                 other => return other.map_err(|e| e.reason()),
             }
         }
-        self.0.worker.symbolize(subject, offsets).map_err(|e| e.reason())
+    }
+
+    /// What is missing of a file's debug information, if anything is.
+    pub fn missing_parts(&self, file: FileNumber) -> Option<MissingParts> {
+        self.0.parts.missing(file)
+    }
+
+    /// What came of searches for parts of debug information.
+    pub fn debug_parts(&self) -> Vec<(Outcome, u64)> {
+        self.0.parts.outcomes()
     }
 
     /// What came of searches for debug files.
@@ -286,6 +308,18 @@ impl Inside {
                 error.reason()
             })?;
         Ok((descriptor, domain.ok_or(Reason::NotOpened)?))
+    }
+
+    /// Who looks for parts of a file's debug information that lie elsewhere.
+    fn part_search<'a>(
+        &'a self,
+        record: &'a FileRecord,
+        domain: TrustDomain,
+        debug: Option<&'a Found>,
+    ) -> Option<PartSearch<'a>> {
+        // The vDSO comes from the kernel.
+        let mapped = record.seen.pid.0 != 0;
+        mapped.then(|| self.parts.search(&self.debug_opener, record, domain, debug)).flatten()
     }
 
     /// The debug file of a file that needs one; looked for at the first question for names.

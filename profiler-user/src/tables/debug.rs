@@ -19,7 +19,7 @@ use std::time::Duration;
 const OPEN_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What came of the search for the debug file of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It names the file's functions.
     Used,
@@ -38,7 +38,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Outcome; 7] = [
+    pub(super) const ALL: [Outcome; 7] = [
         Outcome::Used,
         Outcome::NotFound,
         Outcome::NotOpened,
@@ -73,6 +73,14 @@ pub(super) struct Found {
 impl Found {
     pub(super) fn lent(&self) -> DebugFile<'_> {
         DebugFile { domain: self.domain, fd: self.file.as_fd() }
+    }
+
+    pub(super) fn domain(&self) -> TrustDomain {
+        self.domain
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 }
 

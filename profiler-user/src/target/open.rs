@@ -8,8 +8,10 @@
 //! wait (FUSE, network): [`Opener`] does it on threads with a deadline.
 
 mod attempt;
+mod below;
 mod debug;
 mod moved_text;
+mod parts;
 mod path;
 mod perf_map;
 mod pool;
@@ -95,6 +97,64 @@ pub struct DebugFound {
     pub candidates: Vec<(FoundBy, Opened)>,
     /// Places where something is that is not opened.
     pub refused: u64,
+}
+
+/// Parts of the debug information of a file that lie in files of their own.
+#[derive(Clone, Debug)]
+pub struct PartsWanted {
+    /// A process that maps the file.
+    pub pid: Pid,
+    /// As [`Opened`] told of the file.
+    pub mount_namespace: u64,
+    /// As [`Opened`] told of the file.
+    pub owner: u32,
+    /// As [`Opened`] told of the file.
+    pub path: String,
+    /// Path of its debug file, if it has one.
+    pub debug_path: Option<String>,
+    /// The file's build ID in hex, or empty.
+    pub build_id: String,
+    /// Those that are looked for.
+    pub parts: Vec<PartName>,
+}
+
+impl PartsWanted {
+    /// Of the file, and of its debug file.
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        [Some(&self.path), self.debug_path.as_ref()].into_iter().flatten().map(String::as_str)
+    }
+}
+
+/// By what a part is looked for.
+#[derive(Clone, Debug)]
+pub enum PartName {
+    /// What dwz moved into a file for several others.
+    Shared {
+        /// Its path, perhaps a relative one.
+        name: String,
+        /// Its build ID in hex.
+        build_id: String,
+        /// The path of the file that says so.
+        by: String,
+    },
+    /// All split units together (`.dwp`).
+    Package,
+    /// A split unit (`.dwo`).
+    Unit {
+        /// Where the compiler ran.
+        folder: String,
+        /// Its path, perhaps a relative one.
+        name: String,
+    },
+}
+
+/// Files that may be a part. Nothing is known of their content.
+#[derive(Debug, Default)]
+pub struct PartFound {
+    /// In the order in which they are to be tried.
+    pub files: Vec<Opened>,
+    /// Something is there that is not opened.
+    pub refused: bool,
 }
 
 /// Why a target's file was not opened.

@@ -59,6 +59,79 @@ impl Fit {
     }
 }
 
+/// A file that holds a part of the debug information of another one, as that one names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What dwz moved into a file for several others (`.gnu_debugaltlink`).
+    Shared(SharedLink),
+    /// All split units together (`.dwp`).
+    Package,
+    /// A split unit (`.dwo`).
+    Unit {
+        /// The number that the unit and its skeleton carry.
+        id: u64,
+        /// The folder in which the compiler ran, or empty.
+        folder: String,
+        /// Path, most often below that folder.
+        name: String,
+    },
+}
+
+impl Part {
+    /// Which one it is.
+    pub fn key(&self) -> PartKey {
+        match self {
+            Part::Shared(_) => PartKey::Shared,
+            Part::Package => PartKey::Package,
+            Part::Unit { id, .. } => PartKey::Unit(*id),
+        }
+    }
+}
+
+/// Tells the parts of a file from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PartKey {
+    /// As [`Part::Shared`].
+    Shared,
+    /// As [`Part::Package`].
+    Package,
+    /// As [`Part::Unit`], by its number.
+    Unit(u64),
+}
+
+/// What `.gnu_debugaltlink` says of the file that dwz made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedLink {
+    /// Its path, perhaps from the folder of the file that says so.
+    pub name: String,
+    /// Its build ID in hex.
+    pub build_id: String,
+    /// The debug file says so, not the file itself.
+    pub of_debug_file: bool,
+}
+
+/// What came of a file that may be a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum PartFit {
+    /// It is.
+    Used = 1,
+    /// Another one was used before.
+    Unneeded = 2,
+    /// It belongs to another build.
+    OtherBuild = 3,
+    /// It cannot be read, or there is no room for it.
+    Damaged = 4,
+}
+
+impl PartFit {
+    /// The one with this code.
+    pub fn from_code(code: u32) -> Option<PartFit> {
+        let all = [PartFit::Used, PartFit::Unneeded, PartFit::OtherBuild, PartFit::Damaged];
+        all.into_iter().find(|fit| *fit as u32 == code)
+    }
+}
+
 /// Unwind rows of a file, addressed by FILE OFFSET.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnwindTable {

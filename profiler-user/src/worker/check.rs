@@ -104,14 +104,14 @@ mod tests {
 
     #[test]
     fn impossible_names_are_refused() {
-        assert!(names(&Names { places: vec![] }, 1).is_err());
+        let names_of = |places| Names { places, fits: Vec::new() };
+        assert!(names(&names_of(vec![]), 1).is_err());
+        let names_of = |places| Names { places, fits: Vec::new() };
         let missing = |code| Place { frames: vec![], missing: code };
         let no_symbol = missing(Reason::NoSymbol as u32);
-        assert!(names(&Names { places: vec![no_symbol.clone(), no_symbol.clone()] }, 1).is_err());
-        assert!(names(&Names { places: vec![missing(0)] }, 1).is_err());
-        assert!(
-            names(&Names { places: vec![Place { frames: vec![FrameMessage::default()], missing: 0 }] }, 1).is_err()
-        );
-        assert_eq!(names(&Names { places: vec![no_symbol] }, 2), Ok(vec![Symbolized::Missing(Reason::NoSymbol)]));
+        assert!(names(&names_of(vec![no_symbol.clone(), no_symbol.clone()]), 1).is_err());
+        assert!(names(&names_of(vec![missing(0)]), 1).is_err());
+        assert!(names(&names_of(vec![Place { frames: vec![FrameMessage::default()], missing: 0 }]), 1).is_err());
+        assert_eq!(names(&names_of(vec![no_symbol]), 2), Ok(vec![Symbolized::Missing(Reason::NoSymbol)]));
     }
 }

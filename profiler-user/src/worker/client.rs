@@ -1,8 +1,9 @@
 //! The handle of the agent: verbs that block until a worker has answered.
 
-use super::api::{FileFacts, Fit, Symbolized, UnwindTable};
+use super::api::{FileFacts, Fit, Part, PartFit, Symbolized, UnwindTable};
+use super::parts::{self, GivenPart, PartSource};
 use super::pool::{Pool, Turn, Urgency};
-use super::protocol::{Answer, Checksum, Empty, MAX_OFFSETS, Offsets, Request, Verb};
+use super::protocol::{Answer, Checksum, Empty, MAX_GIVEN, MAX_OFFSETS, Names, Offsets, Question, Request, Verb};
 use super::spawn::Spawner;
 use super::{LARGE_FILE, Parties, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, table};
 use crate::event::{FileNumber, FileOffset, ProcessId};
@@ -32,7 +33,7 @@ struct Shared {
     pool: Pool,
     spawner: Spawner,
     deadline: Duration,
-    /// How many workers a file has ended, alone or with a debug file.
+    /// How many workers a file has ended, alone or with others.
     ended: Mutex<LruCache<Blamed, u32>>,
     sandbox: Mutex<Option<Sandbox>>,
     counts: Counts,
@@ -76,17 +77,21 @@ pub struct Subject<'f> {
     /// Read-only.
     pub fd: BorrowedFd<'f>,
     debug: Option<DebugFile<'f>>,
+    /// Parts of its debug information may be given.
+    parts: bool,
+    /// The one domain beside the file's own from which they come.
+    other: Option<TrustDomain>,
 }
 
 impl<'f> Subject<'f> {
     /// A file alone.
     pub fn new(domain: TrustDomain, file: FileNumber, fd: BorrowedFd<'f>) -> Self {
-        Subject { domain, key: Key::Mapped(file), fd, debug: None }
+        Subject { domain, key: Key::Mapped(file), fd, debug: None, parts: false, other: None }
     }
 
     /// A file that a process leads to without mapping its code; it is read anew at each question.
     pub fn of_process(domain: TrustDomain, process: ProcessId, fd: BorrowedFd<'f>) -> Self {
-        Subject { domain, key: Key::Of(process), fd, debug: None }
+        Subject { domain, key: Key::Of(process), fd, debug: None, parts: false, other: None }
     }
 
     /// Under which number the worker keeps the file, or 0.
@@ -102,18 +107,32 @@ impl<'f> Subject<'f> {
         Subject { debug: Some(debug), ..self }
     }
 
+    /// Whose bytes meet. Parts come from no third domain.
     fn parties(&self) -> Parties {
         let debug = self.debug.map(|debug| debug.domain).filter(|domain| *domain != self.domain);
-        Parties { file: self.domain, debug }
+        Parties { file: self.domain, debug: debug.or(self.other) }
     }
 
-    /// What failures count against: with a debug file, that is not the file alone.
+    /// What failures count against: with a debug file or with parts, that is not the file alone.
     fn blamed(&self) -> Blamed {
-        (self.domain, self.key, self.debug.map(|debug| debug.domain))
+        (self.domain, self.key, self.debug.map(|debug| debug.domain), self.parts)
     }
 }
 
-type Blamed = (TrustDomain, Key, Option<TrustDomain>);
+type Blamed = (TrustDomain, Key, Option<TrustDomain>, bool);
+
+/// What is given to a request beside its file and the debug file.
+#[derive(Clone, Copy, Default)]
+struct More<'f> {
+    memory: Option<BorrowedFd<'f>>,
+    parts: &'f [GivenPart],
+}
+
+/// An answer to a question for names.
+enum Answered {
+    Names(Vec<Symbolized>),
+    Wanted(Vec<Part>),
+}
 
 impl Worker {
     /// Makes the handle. Processes are started when they are needed.
@@ -137,7 +156,7 @@ impl Worker {
 
     /// As [`Worker::facts`].
     pub fn facts_of(&self, subject: Subject<'_>) -> Result<FileFacts, WorkerError> {
-        self.shared.ask(subject, Urgency::Names, Verb::Facts(Empty {}), None, |answer| match answer {
+        self.shared.ask(subject, Urgency::Names, Verb::Facts(Empty {}), More::default(), |answer| match answer {
             Answer::Facts(facts) => check::facts(facts).map_err(WorkerError::Hostile),
             other => Err(unexpected(other)),
         })
@@ -153,18 +172,68 @@ impl Worker {
         let subject = Subject::new(domain, file, fd);
         let memory = table::memory_file().map_err(WorkerError::Prepare)?;
         let lent = memory.try_clone().map_err(WorkerError::Prepare)?;
+        let more = More { memory: Some(lent.as_fd()), parts: &[] };
         let size = rustix::fs::fstat(fd).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
         let urgency = if size > LARGE_FILE { Urgency::LargeTable } else { Urgency::SmallTable };
-        self.shared.ask(subject, urgency, Verb::Rows(Empty {}), Some(lent.as_fd()), |answer| match answer {
+        self.shared.ask(subject, urgency, Verb::Rows(Empty {}), more, |answer| match answer {
             Answer::Rows(rows) => table::read(rows, memory).map_err(WorkerError::Hostile),
             other => Err(unexpected(other)),
         })
     }
 
-    /// Names of offsets: as many answers as questions, in their order. Blocks.
-    pub fn symbolize(&self, subject: Subject<'_>, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, WorkerError> {
+    /// Names of offsets: as many answers as questions, in their order. Parts of the debug information that lie in files of
+    /// their own are asked from `source`, if there is one. Blocks.
+    pub fn symbolize(
+        &self,
+        subject: Subject<'_>,
+        offsets: &[FileOffset],
+        mut source: Option<&mut dyn PartSource>,
+    ) -> Result<Vec<Symbolized>, WorkerError> {
         let offsets: Vec<u64> = offsets.iter().map(|offset| offset.0).collect();
-        self.names(subject, &offsets, Verb::Symbolize)
+        let mut names = Vec::with_capacity(offsets.len());
+        let (mut given, mut last) = (Vec::new(), source.is_none());
+        while let Some(asked) = next_of(&offsets, names.len()) {
+            let (parts, other) = (source.is_some(), source.as_ref().and_then(|source| source.domain()));
+            let question = Question { offsets: asked.to_vec(), parts, given: parts::given_messages(&given), last };
+            let (answered, fits) = self.question(Subject { parts, other, ..subject }, question, &given)?;
+            if let Some(source) = &mut source {
+                source.judged(&fits);
+            }
+            given.clear();
+            match (answered, &mut source) {
+                (Answered::Names(more), _) => names.extend(more),
+                (Answered::Wanted(_), _) if last => {
+                    return Err(WorkerError::Hostile("parts are wanted after the last"));
+                }
+                (Answered::Wanted(wanted), Some(source)) => match source.open(&wanted) {
+                    // What is too much for one message is wanted again.
+                    Some(found) => given.extend(found.into_iter().take(MAX_GIVEN)),
+                    None => last = true,
+                },
+                (Answered::Wanted(_), None) => last = true,
+            }
+        }
+        Ok(names)
+    }
+
+    fn question(
+        &self,
+        subject: Subject<'_>,
+        question: Question,
+        given: &[GivenPart],
+    ) -> Result<(Answered, Vec<PartFit>), WorkerError> {
+        let count = question.offsets.len();
+        let more = More { memory: None, parts: given };
+        let fits = |codes: &[u32]| parts::fits(codes, given).map_err(WorkerError::Hostile);
+        self.shared.ask(subject, Urgency::Names, Verb::Symbolize(question), more, |answer| match answer {
+            Answer::Names(names) => Ok((Answered::Names(checked(&names, count)?), fits(&names.fits)?)),
+            Answer::Wanted(wanted) => {
+                let fits = fits(&wanted.fits)?;
+                let parts = parts::wanted(wanted.parts).map_err(WorkerError::Hostile)?;
+                Ok((Answered::Wanted(parts), fits))
+            }
+            other => Err(unexpected(other)),
+        })
     }
 
     /// Names of addresses in code that a process made, by its perf map: as many answers as questions, in their order. Blocks.
@@ -175,22 +244,12 @@ impl Worker {
         fd: BorrowedFd<'_>,
         addresses: &[u64],
     ) -> Result<Vec<Symbolized>, WorkerError> {
-        self.names(Subject::of_process(domain, process, fd), addresses, Verb::PerfMap)
-    }
-
-    fn names(
-        &self,
-        subject: Subject<'_>,
-        wanted: &[u64],
-        verb: impl Fn(Offsets) -> Verb,
-    ) -> Result<Vec<Symbolized>, WorkerError> {
-        let mut names = Vec::with_capacity(wanted.len());
-        while let Some(rest) = wanted.get(names.len()..).filter(|rest| !rest.is_empty()) {
-            let asked: Vec<u64> = rest.iter().take(MAX_OFFSETS).copied().collect();
-            let count = asked.len();
-            let verb = verb(Offsets { offsets: asked });
-            names.extend(self.shared.ask(subject, Urgency::Names, verb, None, |answer| match answer {
-                Answer::Names(names) => check::names(&names, count).map_err(WorkerError::Hostile),
+        let subject = Subject::of_process(domain, process, fd);
+        let mut names = Vec::with_capacity(addresses.len());
+        while let Some(asked) = next_of(addresses, names.len()) {
+            let verb = Verb::PerfMap(Offsets { offsets: asked.to_vec() });
+            names.extend(self.shared.ask(subject, Urgency::Names, verb, More::default(), |answer| match answer {
+                Answer::Names(names) => checked(&names, asked.len()),
                 other => Err(unexpected(other)),
             })?);
         }
@@ -199,7 +258,7 @@ impl Worker {
 
     /// Whether the subject's debug file is one; `crc` is what its checksum must be, if it was found by a debug link. Blocks.
     pub fn fit(&self, subject: Subject<'_>, crc: Option<u32>) -> Result<Fit, WorkerError> {
-        self.shared.ask(subject, Urgency::Names, Verb::Fit(Checksum { crc }), None, |answer| match answer {
+        self.shared.ask(subject, Urgency::Names, Verb::Fit(Checksum { crc }), More::default(), |answer| match answer {
             Answer::Fit(code) => Fit::from_code(code).ok_or(WorkerError::Hostile("a debug file fits in no known way")),
             other => Err(unexpected(other)),
         })
@@ -225,6 +284,16 @@ impl Worker {
     }
 }
 
+/// What is asked in the next request, if anything is left.
+fn next_of(wanted: &[u64], answered: usize) -> Option<&[u64]> {
+    let rest = wanted.get(answered..).filter(|rest| !rest.is_empty())?;
+    rest.get(..MAX_OFFSETS).or(Some(rest))
+}
+
+fn checked(names: &Names, asked: usize) -> Result<Vec<Symbolized>, WorkerError> {
+    check::names(names, asked).map_err(WorkerError::Hostile)
+}
+
 fn unexpected(answer: Answer) -> WorkerError {
     match answer {
         Answer::Refused(why) => WorkerError::Refused(check::text(&why, 256)),
@@ -238,11 +307,11 @@ impl Shared {
         subject: Subject<'_>,
         urgency: Urgency,
         verb: Verb,
-        memory: Option<BorrowedFd<'_>>,
+        more: More<'_>,
         accept: impl FnOnce(Answer) -> Result<T, WorkerError>,
     ) -> Result<T, WorkerError> {
         self.counts.requests.fetch_add(1, Relaxed);
-        let result = self.admit(subject, urgency).and_then(|turn| self.run(turn, subject, verb, memory, accept));
+        let result = self.admit(subject, urgency).and_then(|turn| self.run(turn, subject, verb, more, accept));
         if let Err(error) = &result {
             self.count(error, subject);
         }
@@ -263,18 +332,19 @@ impl Shared {
         mut turn: Turn<'_>,
         subject: Subject<'_>,
         verb: Verb,
-        memory: Option<BorrowedFd<'_>>,
+        more: More<'_>,
         accept: impl FnOnce(Answer) -> Result<T, WorkerError>,
     ) -> Result<T, WorkerError> {
         let prepare = |fd| read_only(fd).map_err(|e| WorkerError::Prepare(e.into()));
         let file = prepare(subject.fd)?;
         let debug = subject.debug.map(|debug| prepare(debug.fd)).transpose()?;
+        let parts = more.parts.iter().filter_map(|given| given.file.as_ref()).map(OwnedFd::as_fd);
         let mut process = match turn.process.take() {
             Some(process) => process,
             None => self.spawn()?,
         };
-        let descriptors: Vec<_> =
-            std::iter::once(file.as_fd()).chain(debug.as_ref().map(OwnedFd::as_fd)).chain(memory).collect();
+        let others = debug.as_ref().map(OwnedFd::as_fd).into_iter().chain(more.memory).chain(parts);
+        let descriptors: Vec<_> = std::iter::once(file.as_fd()).chain(others).collect();
         let request = Request { file: subject.number(), verb: Some(verb), ..Request::default() };
         // A process that failed is dropped, and so killed, before the error leaves.
         let reply = process.ask(request, &descriptors, self.deadline)?;

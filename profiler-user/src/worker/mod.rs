@@ -4,6 +4,7 @@
 pub mod api;
 mod check;
 mod client;
+mod parts;
 mod pool;
 mod process;
 mod protocol;
@@ -13,6 +14,7 @@ mod spawn;
 mod table;
 
 pub use client::{DebugFile, Subject, Worker};
+pub use parts::{GivenPart, PartSource};
 pub use sandbox::Sandbox;
 
 use profiler_ebpf::reasons::Reason;

@@ -2,7 +2,7 @@
 //! hostile: lengths are capped before anything is allocated, descriptors that were not asked for are closed.
 //!
 //! A request brings one descriptor, the file; a request for rows a second one, the memory file for the rows; a request about a
-//! debug file, or for names with one, that file.
+//! debug file, or for names with one, that file; a request for names then those that may be parts of the debug information.
 
 use prost::Message;
 use rustix::io::Errno;
@@ -15,13 +15,17 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Both sides must speak the same.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// Bytes of one message.
 pub(super) const MAX_MESSAGE: usize = 8 << 20;
 /// Offsets in one request for names.
 pub(super) const MAX_OFFSETS: usize = 4_096;
+/// Parts of debug information that a worker may ask for at a time.
+pub(super) const MAX_WANTED: usize = 16;
+/// Files that are given as parts in one message.
+pub(super) const MAX_GIVEN: usize = 32;
 /// Descriptors in one message.
-const MAX_DESCRIPTORS: usize = 2;
+const MAX_DESCRIPTORS: usize = 2 + MAX_GIVEN;
 const HEADER: usize = 4;
 
 /// First message to a new worker.
@@ -70,7 +74,7 @@ pub(super) enum Verb {
     #[prost(message, tag = "5")]
     Rows(Empty),
     #[prost(message, tag = "6")]
-    Symbolize(Offsets),
+    Symbolize(Question),
     #[prost(message, tag = "7")]
     Fit(Checksum),
     /// The file is a perf map, and the offsets are addresses.
@@ -94,6 +98,67 @@ pub(super) struct Offsets {
     pub(super) offsets: Vec<u64>,
 }
 
+/// A question for names in a file.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Question {
+    #[prost(uint64, repeated, tag = "1")]
+    pub(super) offsets: Vec<u64>,
+    /// Parts of the debug information may be asked for.
+    #[prost(bool, tag = "2")]
+    pub(super) parts: bool,
+    /// Those that were asked for last, in order of preference.
+    #[prost(message, repeated, tag = "3")]
+    pub(super) given: Vec<GivenMessage>,
+    /// No more will be given.
+    #[prost(bool, tag = "4")]
+    pub(super) last: bool,
+}
+
+/// A part of the debug information: the next descriptor, or what was not found.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct GivenMessage {
+    /// [`SHARED`], [`PACKAGE`] or [`UNIT`].
+    #[prost(uint32, tag = "1")]
+    pub(super) kind: u32,
+    #[prost(uint64, tag = "2")]
+    pub(super) id: u64,
+    #[prost(bool, tag = "3")]
+    pub(super) file: bool,
+}
+
+/// Kinds of parts.
+pub(super) const SHARED: u32 = 1;
+pub(super) const PACKAGE: u32 = 2;
+pub(super) const UNIT: u32 = 3;
+
+/// A part of the debug information that names need.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PartMessage {
+    /// As in [`GivenMessage`].
+    #[prost(uint32, tag = "1")]
+    pub(super) kind: u32,
+    #[prost(uint64, tag = "2")]
+    pub(super) id: u64,
+    #[prost(string, tag = "3")]
+    pub(super) folder: String,
+    #[prost(string, tag = "4")]
+    pub(super) name: String,
+    #[prost(string, tag = "5")]
+    pub(super) build_id: String,
+    #[prost(bool, tag = "6")]
+    pub(super) of_debug_file: bool,
+}
+
+/// What must be given before there are names.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Wanted {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) parts: Vec<PartMessage>,
+    /// As in [`Names`].
+    #[prost(uint32, repeated, tag = "2")]
+    pub(super) fits: Vec<u32>,
+}
+
 /// The answer to the request with the same id.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Reply {
@@ -101,7 +166,7 @@ pub(super) struct Reply {
     pub(super) version: u32,
     #[prost(uint64, tag = "2")]
     pub(super) id: u64,
-    #[prost(oneof = "Answer", tags = "3, 4, 5, 6, 7")]
+    #[prost(oneof = "Answer", tags = "3, 4, 5, 6, 7, 8")]
     pub(super) answer: Option<Answer>,
 }
 
@@ -119,6 +184,9 @@ pub(super) enum Answer {
     /// Code of a [`super::api::Fit`].
     #[prost(uint32, tag = "7")]
     Fit(u32),
+    /// To a question for names.
+    #[prost(message, tag = "8")]
+    Wanted(Wanted),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -185,6 +253,9 @@ pub(super) struct Unsupported {
 pub(super) struct Names {
     #[prost(message, repeated, tag = "1")]
     pub(super) places: Vec<Place>,
+    /// Codes of a [`super::api::PartFit`] for each file that was given, in their order.
+    #[prost(uint32, repeated, tag = "2")]
+    pub(super) fits: Vec<u32>,
 }
 
 /// Frames of one offset; none: `missing` is the code of the reason.

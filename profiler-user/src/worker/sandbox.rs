@@ -20,8 +20,8 @@ use std::ptr;
 
 /// Descriptor of the worker's socket.
 pub(super) const SOCKET: RawFd = 3;
-/// Descriptors that a worker may hold.
-const MAX_DESCRIPTORS: u64 = 16;
+/// Descriptors that a worker may hold: those of a few files with their debug files and packages, and those of a request.
+const MAX_DESCRIPTORS: u64 = 96;
 /// "nobody": owns nothing.
 const NOBODY: u32 = 65_534;
 

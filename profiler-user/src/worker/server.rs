@@ -2,9 +2,10 @@
 
 use super::api::{Symbolized, UnwindTable};
 use super::check::text;
+use super::parts::{given_key, part_message};
 use super::protocol::{
-    Answer, Facts, FrameMessage, Hello, LinkMessage, MAX_OFFSETS, Names, Place, Ready, Reply, Request, SegmentMessage,
-    VERSION, Verb, Wait, receive, send,
+    Answer, Facts, FrameMessage, GivenMessage, Hello, LinkMessage, MAX_GIVEN, MAX_OFFSETS, MAX_WANTED, Names, Place,
+    Question, Ready, Reply, Request, SegmentMessage, VERSION, Verb, Wait, Wanted, receive, send,
 };
 use super::sandbox::{self, Sandbox};
 use super::table;
@@ -104,8 +105,8 @@ fn identity(fd: &OwnedFd) -> Result<Identity, ServerError> {
 
 struct Kept {
     number: u32,
-    /// Of the file, and of its debug file.
-    identity: (Identity, Option<Identity>),
+    /// Of the file and of its debug file, and whether parts may be given.
+    identity: (Identity, Option<Identity>, bool),
     file: ParsedFile,
 }
 
@@ -120,6 +121,10 @@ impl Server {
         let mut descriptors = descriptors.into_iter();
         let (file, second) = (descriptors.next().ok_or(ServerError::Malformed)?, descriptors.next());
         match (&request.verb, second) {
+            (Some(Verb::Symbolize(question)), second) => {
+                let others = second.into_iter().chain(descriptors).collect();
+                self.symbolize(request.file, question, file, others)
+            }
             (Some(Verb::Facts(_)), None) => Ok(Answer::Facts(facts(&self.parse(file)?))),
             (Some(Verb::Rows(_)), Some(memory)) => {
                 self.make_room(0);
@@ -129,10 +134,6 @@ impl Server {
             (Some(Verb::Fit(checksum)), Some(debug)) => {
                 self.make_room(0);
                 Ok(Answer::Fit(self.parse(file)?.fit(File::from(debug), checksum.crc)? as u32))
-            }
-            (Some(Verb::Symbolize(asked)), debug) if asked.offsets.len() <= MAX_OFFSETS => {
-                let file = self.kept(request.file, file, debug)?;
-                Ok(Answer::Names(names(asked.offsets.iter().map(|offset| file.symbolize(FileOffset(*offset))))))
             }
             (Some(Verb::PerfMap(asked)), None) if asked.offsets.len() <= MAX_OFFSETS => {
                 self.make_room(0);
@@ -148,8 +149,42 @@ impl Server {
         Ok(ParsedFile::parse(File::from(file), FILE_BUDGET.min(self.memory / 2))?)
     }
 
-    fn kept(&mut self, number: u32, fd: OwnedFd, debug: Option<OwnedFd>) -> Result<&ParsedFile, ServerError> {
-        let identity = (identity(&fd)?, debug.as_ref().map(identity).transpose()?);
+    /// Names of offsets, or which parts of the debug information they need.
+    fn symbolize(
+        &mut self,
+        number: u32,
+        question: &Question,
+        file: OwnedFd,
+        mut others: Vec<OwnedFd>,
+    ) -> Result<Answer, ServerError> {
+        let given = question.given.iter().filter(|given| given.file).count();
+        if question.offsets.len() > MAX_OFFSETS || question.given.len() > MAX_GIVEN {
+            return Err(ServerError::Malformed);
+        }
+        let debug = match others.len().checked_sub(given) {
+            Some(0) => None,
+            Some(1) => Some(others.remove(0)),
+            _ => return Err(ServerError::Malformed),
+        };
+        let file = self.kept(number, file, debug, question.parts)?;
+        let fits = take_parts(file, &question.given, others)?;
+        let offsets: Vec<FileOffset> = question.offsets.iter().copied().map(FileOffset).collect();
+        let wanted = if question.last { Vec::new() } else { file.wanted(&offsets, MAX_WANTED) };
+        if !wanted.is_empty() {
+            return Ok(Answer::Wanted(Wanted { parts: wanted.into_iter().map(part_message).collect(), fits }));
+        }
+        Ok(Answer::Names(Names { fits, ..names(offsets.into_iter().map(|offset| file.symbolize(offset))) }))
+    }
+
+    /// The parsed file. One that may have parts is another than the same without.
+    fn kept(
+        &mut self,
+        number: u32,
+        fd: OwnedFd,
+        debug: Option<OwnedFd>,
+        parts: bool,
+    ) -> Result<&mut ParsedFile, ServerError> {
+        let identity = (identity(&fd)?, debug.as_ref().map(identity).transpose()?, parts);
         let known = self.files.iter().position(|k| k.number == number).map(|i| self.files.remove(i));
         let kept = match known {
             Some(kept) if kept.identity == identity => kept,
@@ -164,7 +199,7 @@ impl Server {
             }
         };
         self.files.push(kept);
-        self.files.last().map(|k| &k.file).ok_or(ServerError::Malformed)
+        self.files.last_mut().map(|k| &mut k.file).ok_or(ServerError::Malformed)
     }
 
     /// Forgets the least recently used files until `more` fit in and a quarter of the memory holds the rest.
@@ -174,6 +209,23 @@ impl Server {
             self.files.remove(0);
         }
     }
+}
+
+/// Gives a file the parts that came; what did not come, or does not fit, is settled.
+fn take_parts(file: &mut ParsedFile, given: &[GivenMessage], files: Vec<OwnedFd>) -> Result<Vec<u32>, ServerError> {
+    let mut files = files.into_iter();
+    let mut fits = Vec::new();
+    for given in given {
+        let key = given_key(given).ok_or(ServerError::Malformed)?;
+        if given.file {
+            let part = files.next().ok_or(ServerError::Malformed)?;
+            fits.push(file.take_part(key, File::from(part)) as u32);
+        }
+    }
+    for key in given.iter().filter_map(given_key) {
+        file.settle_part(key);
+    }
+    Ok(fits)
 }
 
 fn facts(file: &ParsedFile) -> Facts {

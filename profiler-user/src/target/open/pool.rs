@@ -4,7 +4,8 @@
 //! `max_stuck` are replaced; when all threads are stuck, files are refused at once.
 
 use super::{
-    DebugFound, DebugWanted, KeyOf, MAX_FILE_SIZE, MovedText, OpenError, Opened, debug, moved_text, open, perf_map,
+    DebugFound, DebugWanted, KeyOf, MAX_FILE_SIZE, MovedText, OpenError, Opened, PartFound, PartsWanted, debug,
+    moved_text, open, parts, perf_map,
 };
 use crate::event::{FileSeen, ProcessId};
 use crate::target::proc::Proc;
@@ -134,6 +135,11 @@ impl Opener {
     /// Opens what lies where the debug file of a file may be, within `deadline`. Blocks.
     pub fn debug_files(&self, wanted: DebugWanted, deadline: Duration) -> Result<DebugFound, OpenError> {
         self.ask(Box::new(move |shared| Ok(debug::find(&shared.proc, &wanted, shared.config.max_size))), deadline)
+    }
+
+    /// Opens what may be parts of a file's debug information, within `deadline`; as many answers as parts. Blocks.
+    pub fn parts(&self, wanted: PartsWanted, deadline: Duration) -> Result<Vec<PartFound>, OpenError> {
+        self.ask(Box::new(move |shared| Ok(parts::find(&shared.proc, &wanted, shared.config.max_size))), deadline)
     }
 
     /// Opens the perf map of a process, within `deadline`. Blocks.
