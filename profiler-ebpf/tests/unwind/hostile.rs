@@ -42,10 +42,10 @@ fn cursor() -> impl Strategy<Value = Cursor> {
 fn rule() -> impl Strategy<Value = Rule> {
     let tame = |byte: u8, below: u8| if byte < 0xe0 { byte % below } else { byte };
     any::<[u8; 16]>().prop_map(move |mut bytes| {
-        bytes[0] = tame(bytes[0], 7);
+        bytes[0] = tame(bytes[0], 8);
         bytes[1] = tame(bytes[1], 32);
-        bytes[2] = tame(bytes[2], 4);
-        bytes[14] = tame(bytes[14], 2);
+        bytes[2] = tame(bytes[2], 6);
+        bytes[14] = tame(bytes[14], 3);
         let mut rule = Rule::read_from_bytes(&bytes).unwrap_or_default();
         if bytes[13] < 0xc0 {
             rule.cfa_offset = rule.cfa_offset % 64 * 8;

@@ -14,6 +14,7 @@
 //! | [`dwarf`] | functions, lines, inlined calls |
 //! | [`demangle`] | names for people |
 //! | [`names`] | all of the above, for one address |
+//! | `survey` | what a file is and has, for people |
 //! | [`perf_map`] | names of code that a runtime made, from its own map |
 
 pub mod debug_file;
@@ -27,6 +28,7 @@ pub mod names;
 mod pclntab;
 pub mod perf_map;
 pub mod source;
+mod survey;
 pub mod symbols;
 pub mod unpack;
 

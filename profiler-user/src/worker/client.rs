@@ -1,10 +1,10 @@
 //! The handle of the agent: verbs that block until a worker has answered.
 
-use super::api::{FileFacts, Fit, Symbolized, UnwindTable};
+use super::api::{FileFacts, FileSurvey, Fit, Symbolized, UnwindTable};
 use super::pool::{Pool, Turn, Urgency};
 use super::protocol::{Answer, Checksum, Empty, MAX_OFFSETS, Offsets, Request, Verb};
 use super::spawn::Spawner;
-use super::{LARGE_FILE, Parties, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, table};
+use super::{LARGE_FILE, Parties, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, survey, table};
 use crate::event::{FileNumber, FileOffset, ProcessId};
 use lru::LruCache;
 use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
@@ -148,6 +148,14 @@ impl Worker {
         let urgency = if size > LARGE_FILE { Urgency::LargeTable } else { Urgency::SmallTable };
         self.shared.ask(subject, urgency, Verb::Rows(Empty {}), Some(lent.as_fd()), |answer| match answer {
             Answer::Rows(rows) => table::read(rows, memory).map_err(WorkerError::Hostile),
+            other => Err(unexpected(other)),
+        })
+    }
+
+    /// What a file is and has, with its debug file if there is one. Blocks.
+    pub fn survey(&self, subject: Subject<'_>) -> Result<FileSurvey, WorkerError> {
+        self.shared.ask(subject, Urgency::Names, Verb::Survey(Empty {}), None, |answer| match answer {
+            Answer::Survey(said) => survey::check(said).map_err(WorkerError::Hostile),
             other => Err(unexpected(other)),
         })
     }

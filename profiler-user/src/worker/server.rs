@@ -7,7 +7,7 @@ use super::protocol::{
     VERSION, Verb, Wait, receive, send,
 };
 use super::sandbox::{self, Sandbox};
-use super::table;
+use super::{survey, table};
 use crate::event::FileOffset;
 use crate::parse::ParseError;
 use crate::parse::names::ParsedFile;
@@ -126,6 +126,10 @@ impl Server {
                 let unwind_table: UnwindTable = self.parse(file)?.unwind_table()?;
                 Ok(Answer::Rows(table::write(&unwind_table, memory).map_err(ServerError::Write)?))
             }
+            (Some(Verb::Survey(_)), debug) => {
+                self.make_room(0);
+                Ok(Answer::Survey(survey::message(self.parse_with(file, debug)?.survey()?)))
+            }
             (Some(Verb::Fit(checksum)), Some(debug)) => {
                 self.make_room(0);
                 Ok(Answer::Fit(self.parse(file)?.fit(File::from(debug), checksum.crc)? as u32))
@@ -148,6 +152,14 @@ impl Server {
         Ok(ParsedFile::parse(File::from(file), FILE_BUDGET.min(self.memory / 2))?)
     }
 
+    fn parse_with(&self, file: OwnedFd, debug: Option<OwnedFd>) -> Result<ParsedFile, ServerError> {
+        let file = self.parse(file)?;
+        Ok(match debug {
+            Some(debug) => file.with_debug_file(File::from(debug))?,
+            None => file,
+        })
+    }
+
     fn kept(&mut self, number: u32, fd: OwnedFd, debug: Option<OwnedFd>) -> Result<&ParsedFile, ServerError> {
         let identity = (identity(&fd)?, debug.as_ref().map(identity).transpose()?);
         let known = self.files.iter().position(|k| k.number == number).map(|i| self.files.remove(i));
@@ -155,11 +167,7 @@ impl Server {
             Some(kept) if kept.identity == identity => kept,
             _ => {
                 self.make_room(1);
-                let file = self.parse(fd)?;
-                let file = match debug {
-                    Some(debug) => file.with_debug_file(File::from(debug))?,
-                    None => file,
-                };
+                let file = self.parse_with(fd, debug)?;
                 Kept { number, identity, file }
             }
         };

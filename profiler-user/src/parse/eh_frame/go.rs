@@ -63,7 +63,7 @@ impl Go {
         let found = Pclntab::read(elf).map(|table| text(elf, segments, &table).map(|text| Go { table, text }));
         let found = found.ok().flatten();
         if found.is_none() {
-            rules.unsupported("Go function table");
+            rules.unsupported("Go function table", None);
         }
         found
     }
