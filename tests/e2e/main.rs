@@ -32,7 +32,7 @@ mod runtimes;
 mod short;
 // Start and end of the agent: errors, exit codes, what is left behind.
 mod startup;
-// Unwind rules beyond the common ones, each with a program that knows its stack.
-mod unwinding;
 // Shares, CPU time and complete stacks against the program's own clock, perf and gdb.
 mod truth;
+// Unwind rules beyond the common ones, each with a program that knows its stack.
+mod unwinding;

@@ -3,6 +3,7 @@
 //! Two passes, so that the memory for a huge file is its list of functions and its finished pages: first every function's
 //! range is listed and sorted, then each one's rules are evaluated in order and go straight into pages.
 
+mod callee;
 mod coverage;
 mod go;
 mod init;
@@ -17,13 +18,14 @@ use super::ParseError;
 use super::elf::Elf;
 use super::symbols::Symbols;
 use crate::worker::api::{Segment, UnwindTable};
+use callee::Callees;
 use gimli::{
     BaseAddresses, DebugFrame, EhFrame, EndianSlice, LittleEndian, UnwindContext, UnwindSection, UnwindTableRow,
 };
 use go::{Code, Go};
 use pages::Pages;
 use profiler_ebpf::unwind::rule::{
-    CODE_FRAME_POINTER, CODE_FRAME_POINTER_ANY_STACK, CODE_SIGNAL, CODE_STOP, CODE_UNSUPPORTED, RBP_UNDEFINED,
+    CODE_FRAME_POINTER, CODE_FRAME_POINTER_ANY_STACK, CODE_SIGNAL, CODE_STOP, CODE_UNSUPPORTED, RBP_UNDEFINED, Rule,
 };
 use row::Evaluate;
 use rules::Rules;
@@ -101,9 +103,19 @@ pub fn examine(elf: &Elf) -> Result<Examined, ParseError> {
     let pages = if spans.is_empty() {
         Pages::new(&[], filler)?
     } else {
-        let (code, context) = (Code::new(elf, &segments), UnwindContext::new());
-        Builder { sections, go: functions.as_ref(), code, rules: &mut rules, filler, context }
-            .build(&segments, &spans.sorted())?
+        let (code, context, spans) = (Code::new(elf, &segments), UnwindContext::new(), spans.sorted());
+        let callees = Callees::new(sections.eh_frame, &sections.bases, &spans, Code::new(elf, &segments));
+        Builder {
+            sections: &sections,
+            go: functions.as_ref(),
+            spans: &spans,
+            callees,
+            code,
+            rules: &mut rules,
+            filler,
+            context,
+        }
+        .build(&segments)?
     };
     let (first_page, pages, rows) = pages.finish();
     let table = UnwindTable { first_page, pages, rows, has_unwind_info, any_stack: go, ..UnwindTable::default() };
@@ -148,8 +160,10 @@ struct Sections<'a> {
 
 /// The second pass.
 struct Builder<'a> {
-    sections: Sections<'a>,
+    sections: &'a Sections<'a>,
     go: Option<&'a Go>,
+    spans: &'a [Span],
+    callees: Callees<'a>,
     code: Code<'a>,
     rules: &'a mut Rules,
     filler: u16,
@@ -157,7 +171,8 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn build(&mut self, segments: &[Segment], spans: &[Span]) -> Result<Pages, ParseError> {
+    fn build(&mut self, segments: &[Segment]) -> Result<Pages, ParseError> {
+        let spans = self.spans;
         let mut pages = Pages::new(segments, self.filler)?;
         for segment in segments {
             let end = segment.address.saturating_add(segment.size);
@@ -228,7 +243,13 @@ impl Builder<'_> {
                     Ok(Some(row)) => {
                         reached = row.end_address().clamp(reached, span.end);
                         if row.start_address() >= span.start && row.start_address() < span.end {
-                            at(row.start_address(), code(row, &evaluate, self.rules))?;
+                            let (code, rule) = code(row, &evaluate, self.rules);
+                            let (start, end) = (row.start_address(), row.end_address().min(span.end));
+                            at(start, code)?;
+                            let changes = rule.map(|rule| self.callees.changes(start, end, &rule)).unwrap_or_default();
+                            for (address, rule) in changes {
+                                at(address, self.rules.code_of(rule))?;
+                            }
                         }
                     }
                     Ok(None) => break false,
@@ -244,23 +265,23 @@ impl Builder<'_> {
     }
 }
 
-/// The code of a row.
+/// The code of a row, and its rule.
 fn code<'a, S: UnwindSection<Bytes<'a>>>(
     row: &UnwindTableRow<usize>,
     evaluate: &Evaluate<'_, S>,
     rules: &mut Rules,
-) -> u16 {
+) -> (u16, Option<Rule>) {
     match evaluate.rule(row) {
-        Ok(None) => CODE_STOP,
+        Ok(None) => (CODE_STOP, None),
         Ok(Some(rule)) => {
             if rule.rbp_kind == RBP_UNDEFINED {
                 rules.unsupported("frame pointer rule", Some(row.start_address()));
             }
-            rules.code_of(rule)
+            (rules.code_of(rule), Some(rule))
         }
         Err(kind) => {
             rules.unsupported(kind, Some(row.start_address()));
-            CODE_UNSUPPORTED
+            (CODE_UNSUPPORTED, None)
         }
     }
 }
