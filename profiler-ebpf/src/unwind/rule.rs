@@ -63,8 +63,8 @@ pub const RA_AT_BASE: u8 = 2;
 pub struct Rule {
     /// `KIND_*`.
     pub kind: u8,
-    /// [`REGISTER_SP`], [`REGISTER_BP`], or 16 + the DWARF number of a register that is known only in frame 0 and
-    /// behind a signal frame.
+    /// [`REGISTER_SP`], [`REGISTER_BP`], or 16 + the DWARF number of another register, of which only the value in frame 0 and
+    /// behind a signal frame is known.
     pub cfa_register: u8,
     /// `RBP_*`.
     pub rbp_kind: u8,

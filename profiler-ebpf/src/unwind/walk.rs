@@ -12,8 +12,8 @@ pub trait Memory {
     /// The two words at `address` and `address + 8`; `None` if they cannot be read.
     fn pair(&mut self, address: u64) -> Option<(u64, u64)>;
 
-    /// A general register by DWARF number (0..=15) of the sampled frame or, behind a signal frame, of the interrupted
-    /// one. Only asked while [`Cursor::all_registers`] holds.
+    /// A general register by DWARF number (0..=15) as it was in the sampled frame or, behind a signal frame, in the interrupted
+    /// one.
     fn register(&self, number: u8) -> u64;
 
     /// Loads the interrupted registers from a signal frame's ucontext at `sp` and makes [`Memory::register`] answer for
@@ -147,20 +147,38 @@ pub fn step<M: Memory, R: Rules>(cursor: &mut Cursor, code: u32, memory: &mut M,
     GO_ON
 }
 
+/// Is a little farther up the stack than `sp`, or there.
+#[inline(always)]
+fn is_near(address: u64, sp: u64) -> bool {
+    address.wrapping_sub(sp) <= MAX_FRAME
+}
+
+/// Callees give such a register back as it was, and may change it meanwhile: RBX, R12 to R15. A caller that needs one of the others
+/// behind a call calls only what leaves it alone (AES-GCM of OpenSSL does): it is as it was in the sampled frame.
+#[inline(always)]
+fn is_preserved(number: u8) -> bool {
+    0xf008 >> number & 1 != 0
+}
+
 /// Evaluates a dictionary rule into `frame`.
 #[inline(always)]
 fn by_rule<M: Memory>(cursor: &mut Cursor, rule: &Rule, memory: &mut M, frame: &mut Frame) -> Outcome {
     match rule.kind {
         KIND_REGISTER | KIND_DEREF | KIND_INDEXED => {
-            let in_registers =
-                rule.cfa_register > REGISTER_BP || rule.kind == KIND_INDEXED || rule.ra_kind == RA_IN_REGISTER;
+            let in_registers = rule.kind == KIND_INDEXED || rule.ra_kind == RA_IN_REGISTER;
             if in_registers && cursor.all_registers == 0 {
                 return Reason::UnsupportedRule as u32;
             }
             let base = match rule.cfa_register {
                 REGISTER_SP => cursor.sp,
                 REGISTER_BP => cursor.bp,
-                other => memory.register(other & 15),
+                other => {
+                    let base = memory.register(other & 15);
+                    if cursor.all_registers == 0 && (is_preserved(other & 15) || !is_near(base, cursor.sp)) {
+                        return Reason::UnsupportedRule as u32;
+                    }
+                    base
+                }
             };
             let mut cfa = base.wrapping_add(rule.cfa_offset as i64 as u64);
             if rule.kind != KIND_REGISTER {
@@ -199,7 +217,7 @@ fn by_rule<M: Memory>(cursor: &mut Cursor, rule: &Rule, memory: &mut M, frame: &
             if cursor.bp == 0 {
                 return Reason::CompleteByFramePointer as u32;
             }
-            let same_stack = cursor.bp >= cursor.sp && cursor.bp - cursor.sp <= MAX_FRAME;
+            let same_stack = is_near(cursor.bp, cursor.sp);
             if cursor.bp & 7 != 0 || (rule.threshold == 0 && !same_stack) {
                 return Reason::BadFramePointer as u32;
             }

@@ -1,5 +1,5 @@
 //! Whatever rows, rules, memory and registers hold: the walk ends, within its bound, with a reason. The fake panics at a
-//! read too many, at a register that is not known, and at a slot outside of the dictionary.
+//! read too many and at a slot outside of the dictionary.
 
 use crate::fake::{Chunk, Dictionary, FakeMemory, Process};
 use profiler_ebpf::abi::event::MAX_USER_FRAMES;

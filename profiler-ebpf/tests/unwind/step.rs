@@ -53,7 +53,15 @@ fn a_procedure_linkage_table_has_pushed_from_its_threshold_on() {
 fn other_registers_count_while_they_are_known() {
     let rule = Rule { cfa_register: 16 + 10, cfa_offset: 8, ..Rule::default() };
     assert_eq!(stepped(rule, leaf()).sp, SP + 8 * 10 + 8);
-    ends(rule, caller(), Reason::UnsupportedRule);
+    // Behind a call it is what it was in the leaf, unless the leaf may have changed it, or it leads elsewhere.
+    assert_eq!(stepped(rule, caller()).sp, SP + 8 * 10 + 8);
+    ends(rule, Cursor { sp: SP + 8 * 11, ..caller() }, Reason::UnsupportedRule);
+    ends(rule, Cursor { sp: SP - (2 << 20), ..caller() }, Reason::UnsupportedRule);
+    for preserved in [3, 12, 13, 14, 15] {
+        let rule = Rule { cfa_register: 16 + preserved, ..rule };
+        assert_eq!(stepped(rule, leaf()).sp, SP + 8 * u64::from(preserved) + 8);
+        ends(rule, caller(), Reason::UnsupportedRule);
+    }
     let in_register = Rule { cfa_offset: 16, ra_kind: RA_IN_REGISTER, ra_register: 5, ..Rule::default() };
     assert_eq!(stepped(in_register, leaf()).pc, SP + 8 * 5);
     ends(in_register, caller(), Reason::UnsupportedRule);
@@ -103,7 +111,7 @@ fn all_may_lie_in_a_structure_that_a_register_points_to() {
     let cursor = stepped(structure, leaf());
     // Register 2 is SP + 16, two words up.
     assert_eq!((cursor.sp, cursor.bp, cursor.pc), (MARK + 2 + 5, MARK + 2 + 3, MARK + 2 + 4));
-    ends(structure, caller(), Reason::UnsupportedRule);
+    ends(Rule { cfa_register: 16 + 3, ..structure }, caller(), Reason::UnsupportedRule);
     let on_stack = Rule { cfa_register: REGISTER_SP, ..structure };
     let cursor = stepped(on_stack, caller());
     assert_eq!((cursor.sp, cursor.bp, cursor.pc), (MARK + 5, MARK + 3, MARK + 4));

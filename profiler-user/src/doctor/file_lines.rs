@@ -114,11 +114,11 @@ fn kind(code: u16, rules: &[Rule]) -> &'static str {
         Some(Rule { kind: KIND_REGISTER, cfa_register, .. }) => match cfa_register {
             REGISTER_SP => "stack pointer and offset",
             REGISTER_BP => "frame pointer and offset",
-            _ => "another register and offset, known in the running frame",
+            _ => "another register and offset, as it is in the running frame",
         },
         Some(Rule { kind: KIND_PLT, .. }) => "procedure linkage table",
         Some(Rule { kind: KIND_DEREF, .. }) => "saved in memory, as by realigned stacks",
-        Some(Rule { kind: KIND_INDEXED, .. }) => "saved in memory behind a vector, known in the running frame",
+        Some(Rule { kind: KIND_INDEXED, .. }) => "saved in memory behind a vector of a size in a register",
         Some(Rule { kind: KIND_STOP, .. }) => "where stacks begin",
         Some(Rule { kind: KIND_SIGNAL, .. }) => "signal frame",
         Some(Rule { kind: KIND_FRAME_POINTER, .. }) => "no unwind information, the frame pointer is followed",

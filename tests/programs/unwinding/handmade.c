@@ -1,6 +1,6 @@
 // Calls what handmade.S has, each function from one of its own name, in turn: NAME <- call_NAME <- main.
 #define NI __attribute__((noinline, noclone))
-#define EACH(X) X(indexed) X(in_structure) X(rbp_elsewhere) X(address_elsewhere) X(inner) X(by_call)
+#define EACH(X) X(indexed) X(in_structure) X(rbp_elsewhere) X(address_elsewhere) X(inner) X(by_call) X(by_convention)
 static volatile unsigned long sink;
 #define DECLARE(name)                                            \
   unsigned long name(unsigned long);                             \
