@@ -31,7 +31,11 @@ pub enum Command {
     /// Sample and serve (the default).
     Serve(Box<Flags>),
     /// Say what this host allows, what it does not, and what to do about it.
-    Doctor,
+    Doctor {
+        /// Say of this program or library instead what a profile can show of it: names, lines, and how its stacks are unwound
+        #[arg(long, value_name = "PATH")]
+        file: Option<PathBuf>,
+    },
     /// Load each program of a BPF object into this kernel and print its name, the instructions that the verifier walked, and
     /// those after translation.
     #[command(hide = true)]
@@ -166,7 +170,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         None => serve(cli.serve),
         Some(Command::Serve(flags)) => serve(*flags),
-        Some(Command::Doctor) => diagnose(),
+        Some(Command::Doctor { file: None }) => diagnose(),
+        Some(Command::Doctor { file: Some(path) }) => finish(doctor::describe(&path).map(|lines| print(&lines))),
         Some(Command::EbpfInfo { object }) => finish(crate::agent::ebpf_info(&object).map(|lines| print(&lines))),
         Some(Command::SymbolWorker) => crate::agent::symbol_worker(),
     }

@@ -1,10 +1,13 @@
 //! What this host allows, why not, and what to do. `pprofd doctor` prints the list; errors at start-up come from the
-//! same one.
+//! same one. `pprofd doctor --file` tells what a profile can show of one file.
 
 mod checks;
 mod facts;
+mod file;
+mod file_lines;
 mod report;
 
+pub use file::{FileError, describe};
 pub use report::{Check, Report, Verdict};
 
 use crate::config::ConfigError;
@@ -54,6 +57,9 @@ pub enum StartupError {
         #[source]
         source: io::Error,
     },
+    /// A file of which nothing can be said.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Everything else: a bug, or a host that we do not understand yet.
     #[error("pprofd could not do its work, which is a bug")]
     Bug(#[source] anyhow::Error),
@@ -71,7 +77,10 @@ impl StartupError {
     /// Its exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            StartupError::Config(_) => Exit::Usage,
+            StartupError::File(FileError::Open { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Exit::NoPermission
+            }
+            StartupError::Config(_) | StartupError::File(_) => Exit::Usage,
             StartupError::Host { exit, .. } => *exit,
             StartupError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::NoPermission

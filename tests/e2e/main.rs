@@ -42,3 +42,5 @@ mod split_dwarf;
 mod startup;
 // Shares, CPU time and complete stacks against the program's own clock, perf and gdb.
 mod truth;
+// Unwind rules beyond the common ones, each with a program that knows its stack.
+mod unwinding;

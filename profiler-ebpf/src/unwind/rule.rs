@@ -27,6 +27,9 @@ pub const KIND_SIGNAL: u8 = 4;
 pub const KIND_FRAME_POINTER: u8 = 5;
 /// A rule that is not evaluated.
 pub const KIND_UNSUPPORTED: u8 = 6;
+/// As [`KIND_DEREF`], with 8 times the register whose DWARF number is `threshold` added to the address (OpenSSL's Montgomery
+/// multiplications: a vector of a size that is known at run time lies below the saved RSP). Valid while all registers are known.
+pub const KIND_INDEXED: u8 = 7;
 
 /// `cfa_register`: RSP.
 pub const REGISTER_SP: u8 = 0;
@@ -41,11 +44,18 @@ pub const RBP_AT_CFA: u8 = 1;
 pub const RBP_UNDEFINED: u8 = 2;
 /// `rbp_kind`: saved at RBP + `rbp_offset`.
 pub const RBP_AT_RBP: u8 = 3;
+/// `rbp_kind`: saved at the CFA register + `rbp_offset`, where the CFA itself is a word in memory.
+pub const RBP_AT_BASE: u8 = 4;
+/// `rbp_kind`: in the general register whose DWARF number is `rbp_offset` (`longjmp`). Unknown unless all registers
+/// are known.
+pub const RBP_IN_REGISTER: u8 = 5;
 
 /// `ra_kind`: at CFA - 8.
 pub const RA_AT_CFA: u8 = 0;
 /// `ra_kind`: in general register `ra_register` (vfork). Valid while all registers are known.
 pub const RA_IN_REGISTER: u8 = 1;
+/// `ra_kind`: at the CFA register + 8 times `ra_register` (`setcontext`, which takes all from a structure).
+pub const RA_AT_BASE: u8 = 2;
 
 /// A rule of the dictionary.
 #[repr(C)]
@@ -53,22 +63,22 @@ pub const RA_IN_REGISTER: u8 = 1;
 pub struct Rule {
     /// `KIND_*`.
     pub kind: u8,
-    /// [`REGISTER_SP`], [`REGISTER_BP`], or 16 + the DWARF number of a register that is known only in frame 0 and
-    /// behind a signal frame.
+    /// [`REGISTER_SP`], [`REGISTER_BP`], or 16 + the DWARF number of another register, of which only the value in frame 0 and
+    /// behind a signal frame is known.
     pub cfa_register: u8,
     /// `RBP_*`.
     pub rbp_kind: u8,
-    /// PLT threshold; frame pointer: 1 if the stack may change.
+    /// PLT threshold; frame pointer: 1 if the stack may change; [`KIND_INDEXED`]: the index register.
     pub threshold: u8,
     /// Added to the CFA register.
     pub cfa_offset: i32,
     /// Where RBP lies, see `rbp_kind`.
     pub rbp_offset: i32,
-    /// [`KIND_DEREF`]: added to the loaded word (low 16 bits, signed).
+    /// [`KIND_DEREF`], [`KIND_INDEXED`]: added to the loaded word (low 16 bits, signed).
     pub addend: i16,
     /// `RA_*`.
     pub ra_kind: u8,
-    /// DWARF number of the register that holds the return address.
+    /// DWARF number of the register that holds the return address, or words above the CFA register, see `ra_kind`.
     pub ra_register: u8,
 }
 const _: () = assert!(size_of::<Rule>() == 16);

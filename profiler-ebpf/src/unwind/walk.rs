@@ -1,8 +1,9 @@
 //! One step of a walk: from a frame's registers and the rule in force to the caller's registers.
 
 use super::rule::{
-    CODE_RBP_FRAME, DICTIONARY, KIND_DEREF, KIND_FRAME_POINTER, KIND_PLT, KIND_REGISTER, KIND_SIGNAL, KIND_STOP,
-    RA_IN_REGISTER, RBP_AT_CFA, RBP_AT_RBP, RBP_UNDEFINED, REGISTER_BP, REGISTER_SP, Rule,
+    CODE_RBP_FRAME, DICTIONARY, KIND_DEREF, KIND_FRAME_POINTER, KIND_INDEXED, KIND_PLT, KIND_REGISTER, KIND_SIGNAL,
+    KIND_STOP, RA_AT_BASE, RA_IN_REGISTER, RBP_AT_BASE, RBP_AT_CFA, RBP_AT_RBP, RBP_IN_REGISTER, RBP_UNDEFINED,
+    REGISTER_BP, REGISTER_SP, Rule,
 };
 use crate::reasons::Reason;
 
@@ -11,8 +12,8 @@ pub trait Memory {
     /// The two words at `address` and `address + 8`; `None` if they cannot be read.
     fn pair(&mut self, address: u64) -> Option<(u64, u64)>;
 
-    /// A general register by DWARF number (0..=15) of the sampled frame or, behind a signal frame, of the interrupted
-    /// one. Only asked while [`Cursor::all_registers`] holds.
+    /// A general register by DWARF number (0..=15) as it was in the sampled frame or, behind a signal frame, in the interrupted
+    /// one.
     fn register(&self, number: u8) -> u64;
 
     /// Loads the interrupted registers from a signal frame's ucontext at `sp` and makes [`Memory::register`] answer for
@@ -86,23 +87,33 @@ pub fn end_in_made_code(outcome: Outcome) -> Outcome {
     if bad || zero { Reason::JitCodeWithoutFramePointer as u32 } else { outcome }
 }
 
-/// CFA, where RBP is saved relative to it (0 = unchanged), and a return address that is not on the stack (0 = it is).
+/// CFA, where RBP is saved (0 = it is the caller's), and where the return address lies.
 struct Frame {
     cfa: u64,
-    bp_offset: i64,
+    bp_at: u64,
+    return_at: u64,
+    /// A return address that is not on the stack, else 0.
     return_address: u64,
+}
+
+impl Frame {
+    /// RBP is saved at CFA + `bp_offset` if that is not 0.
+    #[inline(always)]
+    fn new(cfa: u64, bp_offset: i64) -> Frame {
+        let bp_at = if bp_offset == 0 { 0 } else { cfa.wrapping_add(bp_offset as u64) };
+        Frame { cfa, bp_at, return_at: cfa.wrapping_sub(8), return_address: 0 }
+    }
 }
 
 /// Makes `cursor` the caller's. `code` is the rule in force at the lookup address.
 #[inline(always)]
 pub fn step<M: Memory, R: Rules>(cursor: &mut Cursor, code: u32, memory: &mut M, rules: &R) -> Outcome {
-    let mut frame = Frame { cfa: 0, bp_offset: 0, return_address: 0 };
+    let mut frame;
     if code & DICTIONARY as u32 == 0 {
-        frame.cfa = cursor.sp.wrapping_add(((code & 0x1ff) as u64) << 3);
-        frame.bp_offset = -(((code >> 9) as i64) << 3);
+        let cfa = cursor.sp.wrapping_add(((code & 0x1ff) as u64) << 3);
+        frame = Frame::new(cfa, -(((code >> 9) as i64) << 3));
     } else if code == CODE_RBP_FRAME as u32 {
-        frame.cfa = cursor.bp.wrapping_add(16);
-        frame.bp_offset = -16;
+        frame = Frame::new(cursor.bp.wrapping_add(16), -16);
     } else {
         let Some(rule) = rules.rule(code & !(DICTIONARY as u32)) else { return Reason::TableDamaged as u32 };
         if rule.kind == KIND_SIGNAL {
@@ -114,20 +125,19 @@ pub fn step<M: Memory, R: Rules>(cursor: &mut Cursor, code: u32, memory: &mut M,
             cursor.all_registers = 1;
             return GO_ON;
         }
+        frame = Frame::new(0, 0);
         let outcome = by_rule(cursor, rule, memory, &mut frame);
         if outcome != GO_ON {
             return outcome;
         }
     }
-    let Some((below, on_stack)) = memory.pair(frame.cfa.wrapping_sub(16)) else {
+    let Some((below, on_stack)) = memory.pair(frame.return_at.wrapping_sub(8)) else {
         return Reason::UnreadableStack as u32;
     };
-    if frame.bp_offset == -16 {
+    if frame.bp_at.wrapping_add(8) == frame.return_at {
         cursor.bp = below;
-    } else if frame.bp_offset != 0 {
-        let Some((bp, _)) = memory.pair(frame.cfa.wrapping_add(frame.bp_offset as u64)) else {
-            return Reason::UnreadableStack as u32;
-        };
+    } else if frame.bp_at != 0 {
+        let Some((bp, _)) = memory.pair(frame.bp_at) else { return Reason::UnreadableStack as u32 };
         cursor.bp = bp;
     }
     cursor.pc = if frame.return_address != 0 { frame.return_address } else { on_stack };
@@ -137,41 +147,69 @@ pub fn step<M: Memory, R: Rules>(cursor: &mut Cursor, code: u32, memory: &mut M,
     GO_ON
 }
 
+/// Is a little farther up the stack than `sp`, or there.
+#[inline(always)]
+fn is_near(address: u64, sp: u64) -> bool {
+    address.wrapping_sub(sp) <= MAX_FRAME
+}
+
+/// Callees give such a register back as it was, and may change it meanwhile: RBX, R12 to R15. A caller that needs one of the others
+/// behind a call calls only what leaves it alone (AES-GCM of OpenSSL does): it is as it was in the sampled frame.
+#[inline(always)]
+fn is_preserved(number: u8) -> bool {
+    0xf008 >> number & 1 != 0
+}
+
 /// Evaluates a dictionary rule into `frame`.
 #[inline(always)]
 fn by_rule<M: Memory>(cursor: &mut Cursor, rule: &Rule, memory: &mut M, frame: &mut Frame) -> Outcome {
     match rule.kind {
-        KIND_REGISTER | KIND_DEREF => {
+        KIND_REGISTER | KIND_DEREF | KIND_INDEXED => {
+            let in_registers = rule.kind == KIND_INDEXED || rule.ra_kind == RA_IN_REGISTER;
+            if in_registers && cursor.all_registers == 0 {
+                return Reason::UnsupportedRule as u32;
+            }
             let base = match rule.cfa_register {
                 REGISTER_SP => cursor.sp,
                 REGISTER_BP => cursor.bp,
-                _ if cursor.all_registers != 0 => memory.register(rule.cfa_register & 15),
-                _ => return Reason::UnsupportedRule as u32,
+                other => {
+                    let base = memory.register(other & 15);
+                    if cursor.all_registers == 0 && (is_preserved(other & 15) || !is_near(base, cursor.sp)) {
+                        return Reason::UnsupportedRule as u32;
+                    }
+                    base
+                }
             };
-            frame.cfa = base.wrapping_add(rule.cfa_offset as i64 as u64);
-            if rule.kind == KIND_DEREF {
-                let Some((word, _)) = memory.pair(frame.cfa) else { return Reason::UnreadableStack as u32 };
-                frame.cfa = word.wrapping_add(rule.addend as i64 as u64);
+            let mut cfa = base.wrapping_add(rule.cfa_offset as i64 as u64);
+            if rule.kind != KIND_REGISTER {
+                if rule.kind == KIND_INDEXED {
+                    cfa = cfa.wrapping_add(memory.register(rule.threshold & 15) << 3);
+                }
+                let Some((word, _)) = memory.pair(cfa) else { return Reason::UnreadableStack as u32 };
+                cfa = word.wrapping_add(rule.addend as i64 as u64);
             }
-            if rule.rbp_kind == RBP_AT_CFA {
-                frame.bp_offset = rule.rbp_offset as i64;
-            } else if rule.rbp_kind == RBP_AT_RBP {
-                frame.bp_offset =
-                    (cursor.bp.wrapping_add(rule.rbp_offset as i64 as u64) as i64).wrapping_sub(frame.cfa as i64);
-            } else if rule.rbp_kind == RBP_UNDEFINED {
+            *frame = Frame::new(cfa, 0);
+            frame.bp_at = match rule.rbp_kind {
+                RBP_AT_CFA => cfa.wrapping_add(rule.rbp_offset as i64 as u64),
+                RBP_AT_RBP => cursor.bp.wrapping_add(rule.rbp_offset as i64 as u64),
+                RBP_AT_BASE => base.wrapping_add(rule.rbp_offset as i64 as u64),
+                _ => 0,
+            };
+            if rule.rbp_kind == RBP_IN_REGISTER && cursor.all_registers != 0 {
+                cursor.bp = memory.register(rule.rbp_offset as u8 & 15);
+            } else if rule.rbp_kind == RBP_UNDEFINED || rule.rbp_kind == RBP_IN_REGISTER {
                 cursor.bp = LOST_FRAME_POINTER;
             }
             if rule.ra_kind == RA_IN_REGISTER {
-                if cursor.all_registers == 0 {
-                    return Reason::UnsupportedRule as u32;
-                }
                 frame.return_address = memory.register(rule.ra_register & 15);
+            } else if rule.ra_kind == RA_AT_BASE {
+                frame.return_at = base.wrapping_add((rule.ra_register as u64) << 3);
             }
             GO_ON
         }
         KIND_PLT => {
             let pushed = ((cursor.pc & 15) >= rule.threshold as u64) as u64;
-            frame.cfa = cursor.sp.wrapping_add(8).wrapping_add(pushed << 3);
+            *frame = Frame::new(cursor.sp.wrapping_add(8).wrapping_add(pushed << 3), 0);
             GO_ON
         }
         KIND_FRAME_POINTER => {
@@ -179,12 +217,11 @@ fn by_rule<M: Memory>(cursor: &mut Cursor, rule: &Rule, memory: &mut M, frame: &
             if cursor.bp == 0 {
                 return Reason::CompleteByFramePointer as u32;
             }
-            let same_stack = cursor.bp >= cursor.sp && cursor.bp - cursor.sp <= MAX_FRAME;
+            let same_stack = is_near(cursor.bp, cursor.sp);
             if cursor.bp & 7 != 0 || (rule.threshold == 0 && !same_stack) {
                 return Reason::BadFramePointer as u32;
             }
-            frame.cfa = cursor.bp.wrapping_add(16);
-            frame.bp_offset = -16;
+            *frame = Frame::new(cursor.bp.wrapping_add(16), -16);
             GO_ON
         }
         KIND_STOP => root(cursor),

@@ -1,5 +1,5 @@
 //! Whatever rows, rules, memory and registers hold: the walk ends, within its bound, with a reason. The fake panics at a
-//! read too many, at a register that is not known, and at a slot outside of the dictionary.
+//! read too many and at a slot outside of the dictionary.
 
 use crate::fake::{Chunk, Dictionary, FakeMemory, Process};
 use profiler_ebpf::abi::event::MAX_USER_FRAMES;
@@ -42,10 +42,10 @@ fn cursor() -> impl Strategy<Value = Cursor> {
 fn rule() -> impl Strategy<Value = Rule> {
     let tame = |byte: u8, below: u8| if byte < 0xe0 { byte % below } else { byte };
     any::<[u8; 16]>().prop_map(move |mut bytes| {
-        bytes[0] = tame(bytes[0], 7);
+        bytes[0] = tame(bytes[0], 8);
         bytes[1] = tame(bytes[1], 32);
-        bytes[2] = tame(bytes[2], 4);
-        bytes[14] = tame(bytes[14], 2);
+        bytes[2] = tame(bytes[2], 6);
+        bytes[14] = tame(bytes[14], 3);
         let mut rule = Rule::read_from_bytes(&bytes).unwrap_or_default();
         if bytes[13] < 0xc0 {
             rule.cfa_offset = rule.cfa_offset % 64 * 8;

@@ -33,6 +33,8 @@ pub(crate) enum Shape {
     Realigned { words: u16 },
     /// The CFA less `addend` is saved at RSP + 8 `at`.
     Saved { words: u16, at: u16, addend: i16 },
+    /// CFA, RBP and return address are saved one after the other from RSP + 8 `at` on, and nowhere else.
+    Kept { words: u16, at: u8 },
     /// A signal handler's caller: the kernel put the registers of the function before it on the stack.
     Signal,
 }
@@ -49,6 +51,7 @@ pub(crate) fn shape() -> impl Strategy<Value = Shape> {
         words().prop_map(|words| Shape::FramePointer { words }),
         words().prop_map(|words| Shape::Realigned { words }),
         (words(), 0..2u16, -64..64i16).prop_map(|(words, at, addend)| Shape::Saved { words, at, addend }),
+        (words(), 0..3u8).prop_map(|(words, at)| Shape::Kept { words: words + 4, at }),
         Just(Shape::Signal),
     ]
 }
@@ -167,6 +170,24 @@ impl Machine {
                 self.put(self.sp + 8 * u64::from(at), word);
                 let rule = Rule { kind: KIND_DEREF, cfa_offset: 8 * i32::from(at), addend, ..Rule::default() };
                 self.dictionary.code(rule)
+            }
+            Shape::Kept { words, at } => {
+                self.sp = below(words);
+                let kept = self.sp + 8 * u64::from(at);
+                self.put(cfa - 8, GARBAGE);
+                for (word, value) in [(0, cfa), (1, self.bp), (2, return_address)] {
+                    self.put(kept + 8 * word, value);
+                }
+                self.bp = GARBAGE;
+                self.dictionary.code(Rule {
+                    kind: KIND_DEREF,
+                    cfa_offset: 8 * i32::from(at),
+                    rbp_kind: RBP_AT_BASE,
+                    rbp_offset: 8 * i32::from(at + 1),
+                    ra_kind: RA_AT_BASE,
+                    ra_register: at + 2,
+                    ..Rule::default()
+                })
             }
             Shape::Signal => CODE_SIGNAL,
         }

@@ -34,14 +34,16 @@ fn what_a_code_cannot_say_needs_the_dictionary() {
     for rbp_offset in [0, 8, -12, -64 * 8, i32::MIN, i32::MAX] {
         not(Rule { rbp_offset, ..saved });
     }
-    for rbp_kind in [RBP_UNDEFINED, RBP_AT_RBP, 77] {
+    for rbp_kind in [RBP_UNDEFINED, RBP_AT_RBP, RBP_AT_BASE, RBP_IN_REGISTER, 77] {
         not(Rule { rbp_kind, ..small });
     }
-    for kind in [KIND_PLT, KIND_DEREF, KIND_STOP, KIND_SIGNAL, KIND_FRAME_POINTER, KIND_UNSUPPORTED, 99] {
+    let others = [KIND_PLT, KIND_DEREF, KIND_STOP, KIND_SIGNAL, KIND_FRAME_POINTER, KIND_UNSUPPORTED, KIND_INDEXED, 99];
+    for kind in others {
         not(Rule { kind, ..small });
     }
     not(Rule { cfa_register: REGISTER_BP, ..small });
     not(Rule { ra_kind: RA_IN_REGISTER, ..small });
+    not(Rule { ra_kind: RA_AT_BASE, ..small });
 }
 
 #[test]

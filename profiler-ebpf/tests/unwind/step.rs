@@ -53,10 +53,69 @@ fn a_procedure_linkage_table_has_pushed_from_its_threshold_on() {
 fn other_registers_count_while_they_are_known() {
     let rule = Rule { cfa_register: 16 + 10, cfa_offset: 8, ..Rule::default() };
     assert_eq!(stepped(rule, leaf()).sp, SP + 8 * 10 + 8);
-    ends(rule, caller(), Reason::UnsupportedRule);
+    // Behind a call it is what it was in the leaf, unless the leaf may have changed it, or it leads elsewhere.
+    assert_eq!(stepped(rule, caller()).sp, SP + 8 * 10 + 8);
+    ends(rule, Cursor { sp: SP + 8 * 11, ..caller() }, Reason::UnsupportedRule);
+    ends(rule, Cursor { sp: SP - (2 << 20), ..caller() }, Reason::UnsupportedRule);
+    for preserved in [3, 12, 13, 14, 15] {
+        let rule = Rule { cfa_register: 16 + preserved, ..rule };
+        assert_eq!(stepped(rule, leaf()).sp, SP + 8 * u64::from(preserved) + 8);
+        ends(rule, caller(), Reason::UnsupportedRule);
+    }
     let in_register = Rule { cfa_offset: 16, ra_kind: RA_IN_REGISTER, ra_register: 5, ..Rule::default() };
     assert_eq!(stepped(in_register, leaf()).pc, SP + 8 * 5);
     ends(in_register, caller(), Reason::UnsupportedRule);
+}
+
+#[test]
+fn a_saved_cfa_may_lie_behind_a_vector_of_a_size_in_a_register() {
+    // CFA = *(RSP + 8 + 8 R9) + 8, where R9 is made to be 6 by an offset.
+    let rule = Rule { kind: KIND_INDEXED, cfa_offset: 8, threshold: 9, addend: 8, ..Rule::default() };
+    let words = |cfa: u64| [(SP + 56, cfa - 8), (SP + 64, 0), (cfa - 16, MARK), (cfa - 8, MARK + 1), (cfa, 0)].into();
+    let mut registers = [0; 16];
+    registers[9] = 6;
+    let mut memory = FakeMemory { words: words(SP + 512), registers, ..FakeMemory::default() };
+    let mut dictionary = Dictionary::fixed();
+    let code = u32::from(dictionary.code(rule));
+    let mut cursor = leaf();
+    assert_eq!(memory.step(&mut cursor, code, &dictionary), GO_ON);
+    assert_eq!((cursor.sp, cursor.pc, cursor.bp), (SP + 512, MARK + 1, leaf().bp));
+    ends(rule, caller(), Reason::UnsupportedRule);
+}
+
+#[test]
+fn a_frame_pointer_may_be_in_another_register() {
+    let rule = Rule { cfa_offset: 16, rbp_kind: RBP_IN_REGISTER, rbp_offset: 9, ..Rule::default() };
+    assert_eq!(stepped(rule, leaf()).bp, SP + 8 * 9);
+    // Where it is not known the stack goes on, and a frame pointer that is needed later is missed.
+    assert_eq!(stepped(rule, caller()).bp, LOST_FRAME_POINTER);
+    // A jump to a saved place: nothing is taken from the stack that is left.
+    let jump = Rule { cfa_register: 16 + 8, cfa_offset: 0, ra_kind: RA_IN_REGISTER, ra_register: 1, ..rule };
+    let cursor = stepped(jump, leaf());
+    assert_eq!((cursor.sp, cursor.bp, cursor.pc), (SP + 64, SP + 72, SP + 8));
+}
+
+#[test]
+fn all_may_lie_in_a_structure_that_a_register_points_to() {
+    // RBP, RSP and the return address 3, 5 and 4 words into it.
+    let structure = Rule {
+        kind: KIND_DEREF,
+        cfa_register: 16 + 2,
+        cfa_offset: 40,
+        rbp_kind: RBP_AT_BASE,
+        rbp_offset: 24,
+        ra_kind: RA_AT_BASE,
+        ra_register: 4,
+        ..Rule::default()
+    };
+    let cursor = stepped(structure, leaf());
+    // Register 2 is SP + 16, two words up.
+    assert_eq!((cursor.sp, cursor.bp, cursor.pc), (MARK + 2 + 5, MARK + 2 + 3, MARK + 2 + 4));
+    ends(Rule { cfa_register: 16 + 3, ..structure }, caller(), Reason::UnsupportedRule);
+    let on_stack = Rule { cfa_register: REGISTER_SP, ..structure };
+    let cursor = stepped(on_stack, caller());
+    assert_eq!((cursor.sp, cursor.bp, cursor.pc), (MARK + 5, MARK + 3, MARK + 4));
+    ends(Rule { ra_register: 200, ..on_stack }, caller(), Reason::UnreadableStack);
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn check(calls: &[Call], at: u64, in_kernel: bool) {
     }
 }
 
-const CALLS: [Call; 8] = [
+const CALLS: [Call; 9] = [
     (1, Shape::Stack { words: 1, saved: None }),
     (64, Shape::Stack { words: 9, saved: Some(2) }),
     (33, Shape::BigStack { words: 520 }),
@@ -29,6 +29,7 @@ const CALLS: [Call; 8] = [
     (17, Shape::Realigned { words: 8 }),
     (2, Shape::Saved { words: 7, at: 1, addend: -8 }),
     (30, Shape::FramePointer { words: 5 }),
+    (7, Shape::Kept { words: 9, at: 2 }),
 ];
 
 #[test]

@@ -3,23 +3,32 @@
 //! Two passes, so that the memory for a huge file is its list of functions and its finished pages: first every function's
 //! range is listed and sorted, then each one's rules are evaluated in order and go straight into pages.
 
+mod callee;
+mod coverage;
 mod go;
 mod init;
 mod musl;
 mod pages;
+mod row;
 mod rules;
 mod spans;
+
+pub use coverage::{Coverage, Hole};
 
 use super::ParseError;
 use super::elf::Elf;
 use super::symbols::Symbols;
 use crate::worker::api::{Segment, UnwindTable};
-use gimli::{BaseAddresses, DebugFrame, EhFrame, EndianSlice, LittleEndian, UnwindContext, UnwindSection};
+use callee::Callees;
+use gimli::{
+    BaseAddresses, DebugFrame, EhFrame, EndianSlice, LittleEndian, UnwindContext, UnwindSection, UnwindTableRow,
+};
 use go::{Code, Go};
 use pages::Pages;
 use profiler_ebpf::unwind::rule::{
-    CODE_FRAME_POINTER, CODE_FRAME_POINTER_ANY_STACK, CODE_SIGNAL, CODE_STOP, CODE_UNSUPPORTED,
+    CODE_FRAME_POINTER, CODE_FRAME_POINTER_ANY_STACK, CODE_SIGNAL, CODE_STOP, CODE_UNSUPPORTED, RBP_UNDEFINED, Rule,
 };
+use row::Evaluate;
 use rules::Rules;
 use spans::{Cover, Span, Spans};
 
@@ -32,13 +41,39 @@ const ENTRY_LENGTH: u64 = 64;
 /// Functions at which a Go stack begins, or behind which lies another stack.
 const GO_ROOTS: [&[u8]; 4] = [b"runtime.goexit", b"runtime.mstart", b"runtime.mcall", b"runtime.rt0_go"];
 
+/// What is not evaluated, and the addresses of the first rows of that kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Of what kind it is.
+    pub kind: &'static str,
+    /// Rows of that kind.
+    pub rows: u64,
+    /// Addresses of some.
+    pub places: Vec<u64>,
+}
+
+/// The unwind table of a file, and what became of the file's unwind information.
+#[derive(Debug, Default)]
+pub struct Examined {
+    /// The table.
+    pub table: UnwindTable,
+    /// What covers the file's code, and what is covered by nothing.
+    pub coverage: Coverage,
+    /// What is not evaluated.
+    pub refused: Vec<Refused>,
+}
+
 /// Makes the unwind table of a file.
 pub fn unwind_table(elf: &Elf) -> Result<UnwindTable, ParseError> {
+    examine(elf).map(|examined| examined.table)
+}
+
+/// Makes the unwind table of a file and tells how.
+pub fn examine(elf: &Elf) -> Result<Examined, ParseError> {
     let mut rules = Rules::new();
     if !elf.is_x86_64() {
-        rules.unsupported("code of another CPU");
-        let (rules, unsupported) = rules.finish();
-        return Ok(UnwindTable { rules, unsupported, ..UnwindTable::default() });
+        rules.unsupported("code of another CPU", None);
+        return Ok(finish(UnwindTable::default(), Coverage::default(), rules));
     }
     let go = elf.is_go();
     let read = |name| elf.section(name).map(|s| Ok::<_, ParseError>((s.address, elf.data(s)?))).transpose();
@@ -62,6 +97,7 @@ pub fn unwind_table(elf: &Elf) -> Result<UnwindTable, ParseError> {
         spans.sort();
     }
     let has_unwind_info = !spans.is_empty();
+    let coverage = Coverage::of(elf, spans.sorted_so_far());
     init::add(elf, &mut spans);
     musl::add(elf, &mut spans);
     add_roots(elf, go && functions.is_none(), &mut spans);
@@ -69,13 +105,31 @@ pub fn unwind_table(elf: &Elf) -> Result<UnwindTable, ParseError> {
     let pages = if spans.is_empty() {
         Pages::new(&[], filler)?
     } else {
-        let (code, context) = (Code::new(elf, &segments), UnwindContext::new());
-        Builder { sections, go: functions.as_ref(), code, rules: &mut rules, filler, context }
-            .build(&segments, &spans.sorted())?
+        let (code, context, spans) = (Code::new(elf, &segments), UnwindContext::new(), spans.sorted());
+        let callees = Callees::new(sections.eh_frame, &sections.bases, &spans, Code::new(elf, &segments));
+        Builder {
+            sections: &sections,
+            go: functions.as_ref(),
+            spans: &spans,
+            callees,
+            code,
+            rules: &mut rules,
+            filler,
+            context,
+        }
+        .build(&segments)?
     };
     let (first_page, pages, rows) = pages.finish();
-    let (rules, unsupported) = rules.finish();
-    Ok(UnwindTable { rules, first_page, pages, rows, has_unwind_info, any_stack: go, unsupported })
+    let table = UnwindTable { first_page, pages, rows, has_unwind_info, any_stack: go, ..UnwindTable::default() };
+    Ok(finish(table, coverage, rules))
+}
+
+fn finish(mut table: UnwindTable, coverage: Coverage, rules: Rules) -> Examined {
+    let (dictionary, refused) = rules.finish();
+    table.rules = dictionary;
+    table.unsupported = refused.iter().map(|(kind, refused)| ((*kind).to_owned(), refused.rows)).collect();
+    let refused = refused.into_iter().map(|(kind, rules::Refused { rows, places })| Refused { kind, rows, places });
+    Examined { table, coverage, refused: refused.collect() }
 }
 
 fn bases(elf: &Elf, eh_frame: u64) -> BaseAddresses {
@@ -108,8 +162,10 @@ struct Sections<'a> {
 
 /// The second pass.
 struct Builder<'a> {
-    sections: Sections<'a>,
+    sections: &'a Sections<'a>,
     go: Option<&'a Go>,
+    spans: &'a [Span],
+    callees: Callees<'a>,
     code: Code<'a>,
     rules: &'a mut Rules,
     filler: u16,
@@ -117,7 +173,8 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn build(&mut self, segments: &[Segment], spans: &[Span]) -> Result<Pages, ParseError> {
+    fn build(&mut self, segments: &[Segment]) -> Result<Pages, ParseError> {
+        let spans = self.spans;
         let mut pages = Pages::new(segments, self.filler)?;
         for segment in segments {
             let end = segment.address.saturating_add(segment.size);
@@ -172,14 +229,14 @@ impl Builder<'_> {
         let bases = &self.sections.bases;
         let fde = section.fde_from_offset(bases, S::Offset::from(offset as usize), S::cie_from_offset);
         let Ok(fde) = fde else {
-            self.rules.unsupported("unreadable function");
+            self.rules.unsupported("unreadable function", Some(span.start));
             return at(span.start, CODE_UNSUPPORTED);
         };
         if fde.is_signal_trampoline() {
             // It is returned to, not called: the lookup address (return address - 1) lies one byte before it.
             return at(span.start.saturating_sub(1).max(lowest), CODE_SIGNAL);
         }
-        let encoding = fde.cie().encoding();
+        let evaluate = Evaluate { section, encoding: fde.cie().encoding() };
         let mut reached = span.start;
         let damaged = match fde.rows(section, bases, &mut self.context) {
             Err(_) => true,
@@ -188,7 +245,13 @@ impl Builder<'_> {
                     Ok(Some(row)) => {
                         reached = row.end_address().clamp(reached, span.end);
                         if row.start_address() >= span.start && row.start_address() < span.end {
-                            at(row.start_address(), self.rules.code(row, section, encoding))?;
+                            let (code, rule) = code(row, &evaluate, self.rules);
+                            let (start, end) = (row.start_address(), row.end_address().min(span.end));
+                            at(start, code)?;
+                            let changes = rule.map(|rule| self.callees.changes(start, end, &rule)).unwrap_or_default();
+                            for (address, rule) in changes {
+                                at(address, self.rules.code_of(rule))?;
+                            }
                         }
                     }
                     Ok(None) => break false,
@@ -197,9 +260,30 @@ impl Builder<'_> {
             },
         };
         if damaged {
-            self.rules.unsupported("unreadable function");
+            self.rules.unsupported("unreadable function", Some(reached));
             at(reached, CODE_UNSUPPORTED)?;
         }
         Ok(())
+    }
+}
+
+/// The code of a row, and its rule.
+fn code<'a, S: UnwindSection<Bytes<'a>>>(
+    row: &UnwindTableRow<usize>,
+    evaluate: &Evaluate<'_, S>,
+    rules: &mut Rules,
+) -> (u16, Option<Rule>) {
+    match evaluate.rule(row) {
+        Ok(None) => (CODE_STOP, None),
+        Ok(Some(rule)) => {
+            if rule.rbp_kind == RBP_UNDEFINED {
+                rules.unsupported("frame pointer rule", Some(row.start_address()));
+            }
+            (rules.code_of(rule), Some(rule))
+        }
+        Err(kind) => {
+            rules.unsupported(kind, Some(row.start_address()));
+            (CODE_UNSUPPORTED, None)
+        }
     }
 }

@@ -8,8 +8,8 @@ use super::unpack;
 use crate::worker::api::{FileFacts, Segment};
 use object::LittleEndian as LE;
 use object::elf::{
-    self, CompressionHeader64, EM_X86_64, FileHeader64, NoteHeader64, PF_X, PT_DYNAMIC, PT_GNU_EH_FRAME, PT_LOAD,
-    PT_NOTE, ProgramHeader64, SHF_COMPRESSED, SHT_NOBITS, SHT_NOTE, SectionHeader64,
+    self, CompressionHeader64, EM_X86_64, FileHeader64, NoteHeader64, PF_X, PT_DYNAMIC, PT_GNU_EH_FRAME, PT_INTERP,
+    PT_LOAD, PT_NOTE, ProgramHeader64, SHF_COMPRESSED, SHF_EXECINSTR, SHT_NOBITS, SHT_NOTE, SectionHeader64,
 };
 use object::pod::{Pod, from_bytes, slice_from_bytes};
 
@@ -33,6 +33,8 @@ pub struct Section {
     pub kind: u32,
     /// Holds a compression header.
     pub compressed: bool,
+    /// Holds code.
+    pub executable: bool,
     /// Address as linked.
     pub address: u64,
     /// Offset in the file.
@@ -54,7 +56,9 @@ struct Load {
 pub struct Elf {
     source: Source,
     entry: u64,
+    kind: u16,
     machine: u16,
+    interpreted: bool,
     loads: Vec<Load>,
     notes: Vec<(u64, u64)>,
     sections: Vec<Section>,
@@ -69,7 +73,7 @@ impl Elf {
         if ident.magic != elf::ELFMAG || ident.class != elf::ELFCLASS64 || ident.data != elf::ELFDATA2LSB {
             return Err(ParseError::NotElf);
         }
-        let Headers { loads, notes, dynamic, eh_frame_header } = read_segments(&source, header)?;
+        let Headers { loads, notes, dynamic, eh_frame_header, interpreted } = read_segments(&source, header)?;
         // A file without usable section headers (packed, damaged) still has segments.
         let mut sections = read_sections(&source, header).unwrap_or_default();
         if sections.is_empty() {
@@ -77,12 +81,23 @@ impl Elf {
             sections = headerless::Segments { source: &source, loads: &loads, dynamic, eh_frame_header }.sections();
         }
         let (entry, machine) = (header.e_entry.get(LE), header.e_machine.get(LE));
-        Ok(Elf { source, entry, machine, loads, notes, sections })
+        let kind = header.e_type.get(LE);
+        Ok(Elf { source, entry, kind, machine, interpreted, loads, notes, sections })
     }
 
     /// Address at which the program starts, or 0.
     pub fn entry(&self) -> u64 {
         self.entry
+    }
+
+    /// `ET_*`.
+    pub fn kind(&self) -> u16 {
+        self.kind
+    }
+
+    /// Names a program that loads it.
+    pub fn is_interpreted(&self) -> bool {
+        self.interpreted
     }
 
     /// Code for x86-64: unwind rules are made for that only.
@@ -209,6 +224,7 @@ struct Headers {
     dynamic: Option<(u64, u64)>,
     /// Offset and address.
     eh_frame_header: Option<(u64, u64)>,
+    interpreted: bool,
 }
 
 fn read_segments(source: &Source, header: &FileHeader64<LE>) -> Result<Headers, ParseError> {
@@ -229,6 +245,7 @@ fn read_segments(source: &Source, header: &FileHeader64<LE>) -> Result<Headers, 
             PT_LOAD if size > 0 && segment.address.checked_add(size).is_some() => {
                 found.loads.push(Load { executable: h.p_flags.get(LE) & PF_X != 0, segment });
             }
+            PT_INTERP => found.interpreted = true,
             PT_NOTE => found.notes.push((offset, size)),
             PT_DYNAMIC => found.dynamic = Some((offset, size)),
             PT_GNU_EH_FRAME => found.eh_frame_header = Some((offset, segment.address)),
@@ -271,6 +288,7 @@ fn section(header: &SectionHeader64<LE>, strings: &[u8]) -> Section {
         name: String::from_utf8_lossy(text_at(strings, header.sh_name.get(LE), 256)).into_owned(),
         kind: header.sh_type.get(LE),
         compressed: header.sh_flags.get(LE) & u64::from(SHF_COMPRESSED) != 0,
+        executable: header.sh_flags.get(LE) & u64::from(SHF_EXECINSTR) != 0,
         address: header.sh_addr.get(LE),
         offset: header.sh_offset.get(LE),
         size: header.sh_size.get(LE),

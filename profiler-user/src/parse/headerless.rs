@@ -111,7 +111,7 @@ fn gnu_hash_count(bytes: &[u8]) -> Option<u64> {
 }
 
 fn section(name: &str, kind: u32, address: u64, offset: u64, size: u64) -> Section {
-    Section { name: name.to_owned(), kind, compressed: false, address, offset, size, link: 0 }
+    Section { name: name.to_owned(), kind, compressed: false, executable: false, address, offset, size, link: 0 }
 }
 
 #[cfg(test)]

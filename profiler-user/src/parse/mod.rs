@@ -15,6 +15,7 @@
 //! | [`demangle`] | names for people |
 //! | `given` | what only the agent can open |
 //! | [`names`] | all of the above, for one address |
+//! | `survey` | what a file is and has, for people |
 //! | [`perf_map`] | names of code that a runtime made, from its own map |
 
 pub mod debug_file;
@@ -29,6 +30,7 @@ pub mod names;
 mod pclntab;
 pub mod perf_map;
 pub mod source;
+mod survey;
 pub mod symbols;
 pub mod unpack;
 

@@ -9,9 +9,12 @@ use super::elf::Elf;
 use super::given::Given;
 use super::mini;
 use super::source::{ReadAt, Source};
+use super::survey;
 use super::symbols::Symbols;
 use crate::event::FileOffset;
-use crate::worker::api::{FileFacts, Fit, Part, PartFit, PartKey, SharedLink, SymbolFrame, Symbolized, UnwindTable};
+use crate::worker::api::{
+    FileFacts, FileSurvey, Fit, Part, PartFit, PartKey, SharedLink, SymbolFrame, Symbolized, UnwindTable,
+};
 use profiler_ebpf::reasons::Reason;
 use std::cell::OnceCell;
 
@@ -63,6 +66,12 @@ impl ParsedFile {
     /// Unwind rows of the file.
     pub fn unwind_table(&self) -> Result<UnwindTable, ParseError> {
         eh_frame::unwind_table(&self.elf)
+    }
+
+    /// What this file is and has, for people.
+    pub fn survey(&self) -> Result<FileSurvey, ParseError> {
+        let symbols = self.symbols.get_or_init(|| self.read_symbols());
+        survey::survey(&self.elf, self.debug_file.as_ref(), symbols, |name| self.name(name))
     }
 
     /// Names of one offset: debug information, completed by the symbol table; else the symbol table alone.

@@ -152,6 +152,57 @@ pub struct UnwindTable {
     pub unsupported: Vec<(String, u64)>,
 }
 
+/// What a file is and has, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileSurvey {
+    /// What kind of file it is, in words.
+    pub form: String,
+    /// Names of the tables and sections from which functions and lines are named.
+    pub names_from: Vec<String>,
+    /// Functions that the symbol tables name.
+    pub symbols: u64,
+    /// Functions that `.eh_frame` describes.
+    pub eh_frame: u64,
+    /// Functions that only `.debug_frame` describes.
+    pub debug_frame: u64,
+    /// Functions that only Go's own table describes.
+    pub go_functions: u64,
+    /// Functions that reach into the next one.
+    pub overlapping: u64,
+    /// Bytes of code, 0 if the file does not say where its code is.
+    pub code: u64,
+    /// Bytes of code in all holes.
+    pub uncovered: u64,
+    /// Pieces of code that nothing describes.
+    pub holes: u64,
+    /// The largest of them.
+    pub largest: Vec<Hole>,
+    /// What is not evaluated, by kind.
+    pub refused: Vec<RefusedRules>,
+}
+
+/// Code that no unwind information covers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hole {
+    /// Address as linked.
+    pub address: u64,
+    /// Bytes.
+    pub size: u64,
+    /// The first function in it, or empty.
+    pub name: String,
+}
+
+/// Rules of one kind that are not evaluated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RefusedRules {
+    /// Of what kind they are.
+    pub kind: String,
+    /// Rows that have one.
+    pub rows: u64,
+    /// Some functions with such rows.
+    pub functions: Vec<String>,
+}
+
 /// One function at an address: inlined calls come innermost first, the real function last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SymbolFrame {

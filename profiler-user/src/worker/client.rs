@@ -1,11 +1,11 @@
 //! The handle of the agent: verbs that block until a worker has answered.
 
-use super::api::{FileFacts, Fit, Part, PartFit, Symbolized, UnwindTable};
+use super::api::{FileFacts, FileSurvey, Fit, Part, PartFit, Symbolized, UnwindTable};
 use super::parts::{self, GivenPart, PartSource};
 use super::pool::{Pool, Turn, Urgency};
 use super::protocol::{Answer, Checksum, Empty, MAX_GIVEN, MAX_OFFSETS, Names, Offsets, Question, Request, Verb};
 use super::spawn::Spawner;
-use super::{LARGE_FILE, Parties, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, table};
+use super::{LARGE_FILE, Parties, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, survey, table};
 use crate::event::{FileNumber, FileOffset, ProcessId};
 use lru::LruCache;
 use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
@@ -177,6 +177,14 @@ impl Worker {
         let urgency = if size > LARGE_FILE { Urgency::LargeTable } else { Urgency::SmallTable };
         self.shared.ask(subject, urgency, Verb::Rows(Empty {}), more, |answer| match answer {
             Answer::Rows(rows) => table::read(rows, memory).map_err(WorkerError::Hostile),
+            other => Err(unexpected(other)),
+        })
+    }
+
+    /// What a file is and has, with its debug file if there is one. Blocks.
+    pub fn survey(&self, subject: Subject<'_>) -> Result<FileSurvey, WorkerError> {
+        self.shared.ask(subject, Urgency::Names, Verb::Survey(Empty {}), More::default(), |answer| match answer {
+            Answer::Survey(said) => survey::check(said).map_err(WorkerError::Hostile),
             other => Err(unexpected(other)),
         })
     }

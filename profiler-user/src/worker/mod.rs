@@ -11,6 +11,7 @@ mod protocol;
 pub mod sandbox;
 pub mod server;
 mod spawn;
+mod survey;
 mod table;
 
 pub use client::{DebugFile, Subject, Worker};

@@ -63,7 +63,7 @@ pub(super) struct Request {
     /// Under which number the worker keeps the parsed file.
     #[prost(uint32, tag = "3")]
     pub(super) file: u32,
-    #[prost(oneof = "Verb", tags = "4, 5, 6, 7, 8")]
+    #[prost(oneof = "Verb", tags = "4, 5, 6, 7, 8, 9")]
     pub(super) verb: Option<Verb>,
 }
 
@@ -80,6 +80,9 @@ pub(super) enum Verb {
     /// The file is a perf map, and the offsets are addresses.
     #[prost(message, tag = "8")]
     PerfMap(Offsets),
+    /// What the file is and has, with a debug file or without.
+    #[prost(message, tag = "9")]
+    Survey(Empty),
 }
 
 /// What the debug file must have, if it was found by a debug link.
@@ -166,7 +169,7 @@ pub(super) struct Reply {
     pub(super) version: u32,
     #[prost(uint64, tag = "2")]
     pub(super) id: u64,
-    #[prost(oneof = "Answer", tags = "3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Answer", tags = "3, 4, 5, 6, 7, 8, 9")]
     pub(super) answer: Option<Answer>,
 }
 
@@ -187,6 +190,8 @@ pub(super) enum Answer {
     /// To a question for names.
     #[prost(message, tag = "8")]
     Wanted(Wanted),
+    #[prost(message, tag = "9")]
+    Survey(Survey),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -246,6 +251,55 @@ pub(super) struct Unsupported {
     pub(super) kind: String,
     #[prost(uint64, tag = "2")]
     pub(super) rows: u64,
+}
+
+/// What [`super::api::FileSurvey`] says.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Survey {
+    #[prost(string, tag = "1")]
+    pub(super) form: String,
+    #[prost(string, repeated, tag = "2")]
+    pub(super) names_from: Vec<String>,
+    #[prost(uint64, tag = "3")]
+    pub(super) symbols: u64,
+    #[prost(uint64, tag = "4")]
+    pub(super) eh_frame: u64,
+    #[prost(uint64, tag = "5")]
+    pub(super) debug_frame: u64,
+    #[prost(uint64, tag = "6")]
+    pub(super) go_functions: u64,
+    #[prost(uint64, tag = "7")]
+    pub(super) overlapping: u64,
+    #[prost(uint64, tag = "8")]
+    pub(super) code: u64,
+    #[prost(uint64, tag = "9")]
+    pub(super) uncovered: u64,
+    #[prost(uint64, tag = "10")]
+    pub(super) holes: u64,
+    #[prost(message, repeated, tag = "11")]
+    pub(super) largest: Vec<HoleMessage>,
+    #[prost(message, repeated, tag = "12")]
+    pub(super) refused: Vec<RefusedMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct HoleMessage {
+    #[prost(uint64, tag = "1")]
+    pub(super) address: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) size: u64,
+    #[prost(string, tag = "3")]
+    pub(super) name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct RefusedMessage {
+    #[prost(string, tag = "1")]
+    pub(super) kind: String,
+    #[prost(uint64, tag = "2")]
+    pub(super) rows: u64,
+    #[prost(string, repeated, tag = "3")]
+    pub(super) functions: Vec<String>,
 }
 
 /// Names of the first offsets of a request; fewer than were asked for if the message would grow too large.

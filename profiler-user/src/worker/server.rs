@@ -8,7 +8,7 @@ use super::protocol::{
     Question, Ready, Reply, Request, SegmentMessage, VERSION, Verb, Wait, Wanted, receive, send,
 };
 use super::sandbox::{self, Sandbox};
-use super::table;
+use super::{survey, table};
 use crate::event::FileOffset;
 use crate::parse::ParseError;
 use crate::parse::names::ParsedFile;
@@ -131,6 +131,10 @@ impl Server {
                 let unwind_table: UnwindTable = self.parse(file)?.unwind_table()?;
                 Ok(Answer::Rows(table::write(&unwind_table, memory).map_err(ServerError::Write)?))
             }
+            (Some(Verb::Survey(_)), debug) => {
+                self.make_room(0);
+                Ok(Answer::Survey(survey::message(self.parse_with(file, debug)?.survey()?)))
+            }
             (Some(Verb::Fit(checksum)), Some(debug)) => {
                 self.make_room(0);
                 Ok(Answer::Fit(self.parse(file)?.fit(File::from(debug), checksum.crc)? as u32))
@@ -147,6 +151,14 @@ impl Server {
 
     fn parse(&self, file: OwnedFd) -> Result<ParsedFile, ServerError> {
         Ok(ParsedFile::parse(File::from(file), FILE_BUDGET.min(self.memory / 2))?)
+    }
+
+    fn parse_with(&self, file: OwnedFd, debug: Option<OwnedFd>) -> Result<ParsedFile, ServerError> {
+        let file = self.parse(file)?;
+        Ok(match debug {
+            Some(debug) => file.with_debug_file(File::from(debug))?,
+            None => file,
+        })
     }
 
     /// Names of offsets, or which parts of the debug information they need.
@@ -190,11 +202,7 @@ impl Server {
             Some(kept) if kept.identity == identity => kept,
             _ => {
                 self.make_room(1);
-                let file = self.parse(fd)?;
-                let file = match debug {
-                    Some(debug) => file.with_debug_file(File::from(debug))?,
-                    None => file,
-                };
+                let file = self.parse_with(fd, debug)?;
                 Kept { number, identity, file }
             }
         };

@@ -5,7 +5,7 @@ use super::api::UnwindTable;
 use super::protocol::{Rows, Unsupported};
 use crate::parse::source::ReadAt;
 use profiler_ebpf::unwind::rule::{
-    DICTIONARY, FIXED, KIND_UNSUPPORTED, PAGE_BITS, RA_IN_REGISTER, RBP_AT_RBP, REGISTER_BP, Rule,
+    DICTIONARY, FIXED, KIND_INDEXED, PAGE_BITS, RA_AT_BASE, RA_IN_REGISTER, RBP_IN_REGISTER, REGISTER_BP, Rule,
 };
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::fs::File;
@@ -22,7 +22,7 @@ const MAX_ROWS: u64 = 20 << 20;
 /// Bytes of a table: what a worker may write.
 pub(super) const MAX_TABLE: u64 = MAX_RULES * 16 + MAX_PAGES * 2 + MAX_ROWS * 4;
 /// Kinds of rules that are not evaluated.
-const MAX_KINDS: usize = 32;
+pub(super) const MAX_KINDS: usize = 32;
 /// Largest number of a page: offsets have 40 bits.
 const LAST_PAGE: u64 = 1 << (40 - PAGE_BITS);
 
@@ -106,11 +106,11 @@ fn rules(bytes: &[u8]) -> Result<Vec<Rule>, &'static str> {
 }
 
 fn is_possible(rule: &Rule) -> bool {
-    rule.kind <= KIND_UNSUPPORTED
+    rule.kind <= KIND_INDEXED
         && (rule.cfa_register <= REGISTER_BP || (16..32).contains(&rule.cfa_register))
-        && rule.rbp_kind <= RBP_AT_RBP
-        && rule.ra_kind <= RA_IN_REGISTER
-        && rule.ra_register < 16
+        && rule.rbp_kind <= RBP_IN_REGISTER
+        && rule.ra_kind <= RA_AT_BASE
+        && (rule.ra_register < 16 || rule.ra_kind != RA_IN_REGISTER)
 }
 
 fn rows(bytes: &[u8]) -> Vec<(u16, u16)> {

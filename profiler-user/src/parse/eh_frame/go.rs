@@ -63,7 +63,7 @@ impl Go {
         let found = Pclntab::read(elf).map(|table| text(elf, segments, &table).map(|text| Go { table, text }));
         let found = found.ok().flatten();
         if found.is_none() {
-            rules.unsupported("Go function table");
+            rules.unsupported("Go function table", None);
         }
         found
     }
@@ -294,7 +294,7 @@ impl<'e> Code<'e> {
         function.start.saturating_add(found as u64)
     }
 
-    fn bytes(&mut self, address: u64, length: u64) -> Option<&[u8]> {
+    pub(super) fn bytes(&mut self, address: u64, length: u64) -> Option<&[u8]> {
         if self.held(address, length).is_none() {
             self.block = read_code(self.elf, self.segments, address, BLOCK)?;
             self.start = address;

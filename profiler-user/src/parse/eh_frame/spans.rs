@@ -66,6 +66,11 @@ impl<'a> Spans<'a> {
         self.sorted_to = self.list.len();
     }
 
+    /// What was sorted so far.
+    pub(super) fn sorted_so_far(&self) -> &[Span] {
+        self.list.get(..self.sorted_to).unwrap_or_default()
+    }
+
     pub(super) fn sorted(mut self) -> Vec<Span> {
         self.sort();
         self.list
@@ -86,7 +91,7 @@ impl<'a> Spans<'a> {
                 Ok(Some(CieOrFde::Fde(partial))) => partial,
                 Ok(Some(CieOrFde::Cie(_))) => continue,
                 Ok(None) => return,
-                Err(_) => return rules.unsupported("rest of a damaged section"),
+                Err(_) => return rules.unsupported("rest of a damaged section", None),
             };
             let fde = partial.parse(|section, bases, offset| {
                 let key = UnwindOffset::into(offset);
@@ -101,7 +106,7 @@ impl<'a> Spans<'a> {
                 Ok(entry)
             });
             let (Ok(fde), true) = (fde, self.list.len() < MAX_SPANS) else {
-                rules.unsupported("unreadable function");
+                rules.unsupported("unreadable function", None);
                 continue;
             };
             let Ok(offset) = u32::try_from(fde.offset()) else { return };
@@ -127,7 +132,7 @@ impl<'a> Spans<'a> {
     }
 
     fn is_covered(&self, address: u64) -> bool {
-        let sorted = self.list.get(..self.sorted_to).unwrap_or_default();
+        let sorted = self.sorted_so_far();
         let behind = sorted.partition_point(|s| s.start <= address);
         behind.checked_sub(1).and_then(|i| sorted.get(i)).is_some_and(|s| s.end > address)
     }
