@@ -50,7 +50,7 @@ pub fn unwind_table(elf: &Elf) -> Result<UnwindTable, ParseError> {
         bases: bases(elf, eh_frame.as_ref().map_or(0, |s| s.0)),
     };
     let segments = elf.executable();
-    let functions = Go::read(elf, &segments, &mut rules);
+    let functions = Go::read(elf, &mut rules);
     let mut spans = Spans::new(&segments);
     spans.add_functions(&sections.eh_frame, &sections.bases, Cover::EhFrame, &mut rules);
     spans.sort();
@@ -67,7 +67,7 @@ pub fn unwind_table(elf: &Elf) -> Result<UnwindTable, ParseError> {
     let pages = if spans.is_empty() {
         Pages::new(&[], filler)?
     } else {
-        let (code, context) = (Code::new(elf, &segments), UnwindContext::new());
+        let (code, context) = (Code::new(elf), UnwindContext::new());
         Builder { sections, go: functions.as_ref(), code, rules: &mut rules, filler, context }
             .build(&segments, &spans.sorted())?
     };

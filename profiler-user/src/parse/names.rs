@@ -6,6 +6,7 @@ use super::demangle::{demangle, is_mangled};
 use super::dwarf::{DebugInfo, DwarfFrame};
 use super::eh_frame;
 use super::elf::Elf;
+use super::go::{self, Go};
 use super::mini;
 use super::source::{ReadAt, Source};
 use super::symbols::Symbols;
@@ -14,11 +15,12 @@ use crate::worker::api::{FileFacts, Fit, SymbolFrame, Symbolized, UnwindTable};
 use profiler_ebpf::reasons::Reason;
 use std::cell::OnceCell;
 
-/// A parsed file. Symbol table and debug information are read at the first question for names.
+/// A parsed file. Tables of names and debug information are read at the first question that they may answer.
 pub struct ParsedFile {
     elf: Elf,
     debug_file: Option<Elf>,
     budget: u64,
+    go: OnceCell<Option<Go>>,
     symbols: OnceCell<Symbols>,
     debug: OnceCell<Option<DebugInfo>>,
 }
@@ -27,7 +29,8 @@ impl ParsedFile {
     /// Reads the headers; at most `budget` bytes of the file are ever held.
     pub fn parse(reader: impl ReadAt + 'static, budget: u64) -> Result<Self, ParseError> {
         let elf = Elf::parse(Source::new(reader, budget))?;
-        Ok(ParsedFile { elf, debug_file: None, budget, symbols: OnceCell::new(), debug: OnceCell::new() })
+        let (go, symbols, debug) = Default::default();
+        Ok(ParsedFile { elf, debug_file: None, budget, go, symbols, debug })
     }
 
     /// Takes a debug file, which was found fit, within the same budget.
@@ -61,18 +64,33 @@ impl ParsedFile {
         eh_frame::unwind_table(&self.elf)
     }
 
-    /// Names of one offset: debug information, completed by the symbol table; else the symbol table alone.
+    /// Names of one offset: Go's own, else debug information, completed by the symbol table, else the symbol table alone.
     pub fn symbolize(&self, offset: FileOffset) -> Symbolized {
         let Some(address) = self.elf.address_of(offset.0) else {
             return Symbolized::Missing(Reason::NoSymbol);
         };
+        let go = self.go.get_or_init(|| Go::read(&self.elf)).as_ref();
+        // Go's table is exact where debug information is not, smaller, and what Go's own profiles say.
+        let frames = go.filter(|go| go.is_complete()).and_then(|go| go.frames(&self.elf, address));
+        let frames = frames.or_else(|| self.linked(address)).or_else(|| go.and_then(|go| self.left(go, address)));
+        frames.map_or(Symbolized::Missing(Reason::NoSymbol), Symbolized::Frames)
+    }
+
+    /// Names that are not Go's own.
+    fn linked(&self, address: u64) -> Option<Vec<SymbolFrame>> {
         // First, because they are small: debug information may take more than what is left of the budget.
         let symbols = self.symbols.get_or_init(|| self.read_symbols());
         // Debug information that cannot be read leaves the symbol table.
         let debug = self.debug.get_or_init(|| self.read_debug_info());
         let symbol = symbols.find(address).map(|s| String::from_utf8_lossy(s.name).into_owned());
         let frames = debug.as_ref().map(|d| d.frames(address)).unwrap_or_default();
-        self.frames(frames, symbol).map_or(Symbolized::Missing(Reason::NoSymbol), Symbolized::Frames)
+        self.frames(frames, symbol)
+    }
+
+    /// What Go's own table knows where nothing else is left: it lists functions in C too, without lines.
+    fn left(&self, go: &Go, address: u64) -> Option<Vec<SymbolFrame>> {
+        let named = || Some(vec![self.by_symbol(String::from_utf8_lossy(go.name(address)?).into_owned())]);
+        go.frames(&self.elf, address).or_else(named)
     }
 
     fn read_debug_info(&self) -> Option<DebugInfo> {
@@ -128,10 +146,10 @@ impl ParsedFile {
         }
     }
 
-    /// Go names are as people write them. Elsewhere `name@@VERSION` is a name and its version.
+    /// Go names are as Go shows them. Elsewhere `name@@VERSION` is a name and its version.
     fn name(&self, system_name: &str) -> String {
-        if self.elf.is_go() {
-            return system_name.to_owned();
+        if self.elf.is_go() && !is_mangled(system_name) {
+            return go::shown(system_name);
         }
         let plain = system_name.split_once('@').map_or(system_name, |(name, _)| name);
         demangle(plain).into_owned()
