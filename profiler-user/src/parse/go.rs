@@ -83,7 +83,7 @@ impl Go {
     /// written in Go.
     pub(super) fn frames(&self, elf: &Elf, address: u64) -> Option<Vec<SymbolFrame>> {
         let address = address.checked_sub(self.text)?;
-        let function = self.table.find(address)?;
+        let function = self.table.find(address).filter(|function| !function.name.is_empty())?;
         let mut line = self.table.line(&function, address)?;
         let mut frames = Vec::new();
         // Go shows no caller that is a wrapper.

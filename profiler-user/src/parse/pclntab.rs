@@ -410,6 +410,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_function_is_found_by_its_addresses() {
+        let table = Pclntab::new(0, table(MAGIC_1_20)).unwrap();
+        let found = |address| table.find(address).map(|function| function.name);
+        assert_eq!([0xff, 0x100, 0x10f, 0x110, 0x13f, 0x140].map(found), [None, F, F, G, G, None]);
+        assert!(table.is_name(0) && table.is_name(2) && !table.is_name(1) && !table.is_name(u32::MAX));
+    }
+
+    const F: Option<&[u8]> = Some(b"f");
+    const G: Option<&[u8]> = Some(b"g");
+
+    /// All that is asked of a function.
+    fn ask(table: &Pclntab, function: &Function<'_>) {
+        for address in [function.entry, function.entry.midpoint(function.end), function.end - 1] {
+            let _any = (table.find(address).is_some(), table.line(function, address).is_some());
+            if let Some(tree) = table.inline_tree(function) {
+                let call = table.inlined(function, tree, address);
+                let _any = call.is_some_and(|call| table.is_name(call) && !table.name(call).is_empty());
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn whatever_the_bytes_depths_ascend_and_end(
@@ -427,6 +449,7 @@ mod tests {
                     prop_assert!(depth.start == at && depth.end > at && depth.end <= function.end);
                     at = depth.end;
                 }
+                ask(&table, &function);
             }
         }
 
@@ -439,6 +462,7 @@ mod tests {
                 let Ok(table) = Pclntab::new(0, bytes) else { continue };
                 for function in (0..table.len().min(1000)).filter_map(|i| table.function(i)) {
                     table.depths(&function).for_each(drop);
+                    ask(&table, &function);
                 }
             }
         }
