@@ -49,8 +49,8 @@ fn assert_lines_of_twin(profile: &Profile, twin: &Path) {
     let mut compared = 0;
     for (frames, (function, line)) in lines.values().zip(tools::go_lines(twin, &addresses)) {
         let (Some((_, innermost)), Some((outermost, _))) = (frames.first(), frames.last()) else { continue };
-        // C's functions are unknown to Go, and stripped ones to everybody.
-        if line != "?:0" && function != "?" {
+        // C's functions are unknown to Go; and where a signal handler returns to is named by what lies behind the address.
+        if function != "?" && !line.ends_with(":-1") {
             assert_eq!((outermost, innermost), (&function, &line));
             compared += 1;
         }
@@ -144,7 +144,7 @@ fn a_leaf_of_a_stripped_program_has_its_caller() {
         in_framed += if first == 1 { count } else { 0 };
         missing += if levels < functions.len() - first { count } else { 0 };
     }
-    assert!(in_leaf > 2000 && in_framed > 100, "{in_leaf} in leaf, {in_framed} in framed\n{}", profile.summary());
+    assert!(in_leaf > 200 && in_framed > 10, "{in_leaf} in leaf, {in_framed} in framed\n{}", profile.summary());
     assert!(missing * 500 <= profile.count(), "{missing} of {} miss a caller", profile.count());
     assert!(profile.incomplete() * 500 <= profile.count(), "{}", profile.summary());
 }

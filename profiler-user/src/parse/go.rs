@@ -83,6 +83,18 @@ impl Go {
     /// written in Go.
     pub(super) fn frames(&self, elf: &Elf, address: u64) -> Option<Vec<SymbolFrame>> {
         let address = address.checked_sub(self.text)?;
+        self.frames_at(elf, address).or_else(|| self.frames_at(elf, self.returned_to(address)?))
+    }
+
+    /// The first address of a function that follows this one, which lies in the alignment behind another: where a signal
+    /// handler returns to is not behind a call.
+    fn returned_to(&self, address: u64) -> Option<u64> {
+        self.table.find(address).filter(|function| self.table.has_lines(function))?;
+        let next = address.checked_add(1)?;
+        self.table.find(next).filter(|function| function.entry == next).map(|_| next)
+    }
+
+    fn frames_at(&self, elf: &Elf, address: u64) -> Option<Vec<SymbolFrame>> {
         let function = self.table.find(address).filter(|function| !function.name.is_empty())?;
         let mut line = self.table.line(&function, address)?;
         let mut frames = Vec::new();
@@ -102,10 +114,10 @@ impl Go {
         Some(frames)
     }
 
-    /// The name of the function at an address, whatever it was written in.
+    /// The name of the function at an address, if it has no lines: C's that Go's linker linked.
     pub(super) fn name(&self, address: u64) -> Option<&[u8]> {
         let function = self.table.find(address.checked_sub(self.text)?)?;
-        Some(function.name).filter(|name| !name.is_empty())
+        Some(function.name).filter(|name| !name.is_empty() && !self.table.has_lines(&function))
     }
 
     /// The inlined calls that an address belongs to, innermost first. A tree that is damaged ends there.

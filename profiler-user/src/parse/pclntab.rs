@@ -199,7 +199,13 @@ impl Pclntab {
         self.steps(function, function.pcsp)
     }
 
-    /// Source file and line of an address in a function; `None`: not written in Go, or damaged.
+    /// A function has source lines, be it not at every address: the alignment behind it has none.
+    pub(super) fn has_lines(&self, function: &Function<'_>) -> bool {
+        let position = self.layout.files.and_then(|_| self.layout.record.pcsp.checked_add(8));
+        position.and_then(|position| self.field(function.record, position)).is_some_and(|lines| lines != 0)
+    }
+
+    /// Source file and line of an address in a function; `None`: not written in Go, alignment, or damaged.
     pub(super) fn line(&self, function: &Function<'_>, address: u64) -> Option<(&[u8], u32)> {
         let (lists, names) = self.layout.files?;
         let field = |position: usize| self.field(function.record, self.layout.record.pcsp.checked_add(position)?);
