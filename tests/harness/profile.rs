@@ -203,6 +203,19 @@ impl Profile {
         Some(location.address - mapping.start + mapping.offset)
     }
 
+    /// Functions with file and line of a location in the main binary, innermost first, and its offset in the file.
+    pub fn lines_by_offset(&self) -> BTreeMap<u64, Vec<(String, String)>> {
+        let functions: BTreeMap<u64, _> =
+            self.message.function.iter().map(|function| (function.id, function)).collect();
+        let shown = |line: &message::Line| {
+            let function = functions[&line.function_id];
+            (self.text(function.name).to_owned(), format!("{}:{}", self.text(function.filename), line.line))
+        };
+        let lines = |location: &message::Location| location.line.iter().map(shown).collect();
+        let locations = self.message.location.iter();
+        locations.filter_map(|location| Some((self.file_offset(location.id)?, lines(location)))).collect()
+    }
+
     /// The file names of mappings.
     pub fn files(&self) -> Vec<&str> {
         self.message.mapping.iter().map(|mapping| self.text(mapping.filename)).collect()

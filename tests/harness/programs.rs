@@ -66,6 +66,15 @@ pub fn go(name: &str, more: &[&str]) -> PathBuf {
     })
 }
 
+/// A Go program or plugin of one file that C's linker links.
+pub fn go_with_c(name: &str, more: &[&str]) -> PathBuf {
+    built(name, &[&["cgo"], more].concat(), |output, source| {
+        let mut command = super::tools::go_command();
+        command.env("CGO_ENABLED", "1").args(["build", "-o"]).arg(output).args(more).arg(source);
+        command
+    })
+}
+
 /// A copy of a program without symbol table and debug information.
 pub fn stripped(program: &Path) -> PathBuf {
     let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,6 +2,7 @@
 
 use super::programs;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -46,18 +47,37 @@ pub fn output(program: &str, arguments: &[&str]) -> String {
 
 /// File offsets of the function whose mangled or demangled name has `part` in it, by binutils.
 pub fn offsets_of(program: &Path, part: &str) -> std::ops::Range<u64> {
-    let program = program.display().to_string();
-    let hex = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap();
-    let headers = output("readelf", &["-lW", &program]);
-    let text = headers.lines().find(|line| line.trim_start().starts_with("LOAD") && line.contains("R E")).unwrap();
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let to_offset = hex(words[2]) - hex(words[1]);
-    let symbols = output("nm", &["-SC", &program]);
+    let hex = |word: &str| u64::from_str_radix(word, 16).unwrap();
+    let to_offset = to_offset(program);
+    let symbols = output("nm", &["-SC", &program.display().to_string()]);
     let wanted = |line: &&str| line.contains(part) || line.ends_with(part.trim_end_matches("::"));
     let line = symbols.lines().find(wanted).unwrap_or_else(|| panic!("nm shows no {part}"));
     let words: Vec<&str> = line.split_whitespace().collect();
     let start = hex(words[0]) - to_offset;
     start..start + hex(words[1])
+}
+
+/// What is subtracted from an address of a program's code to get its offset in the file, by binutils.
+pub fn to_offset(program: &Path) -> u64 {
+    let hex = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap();
+    let headers = output("readelf", &["-lW", &program.display().to_string()]);
+    let text = headers.lines().find(|line| line.trim_start().starts_with("LOAD") && line.contains("R E")).unwrap();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    hex(words[2]) - hex(words[1])
+}
+
+/// Function, file and line of addresses of a Go program, by `go tool addr2line`.
+pub fn go_lines(program: &Path, addresses: &[u64]) -> Vec<(String, String)> {
+    let mut command = go_command();
+    command.args(["tool", "addr2line"]).arg(program).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("go can be started");
+    let text = addresses.iter().map(|address| format!("{address:#x}")).collect::<Vec<_>>().join("\n");
+    child.stdin.take().expect("stdin is a pipe").write_all(text.as_bytes()).expect("it reads all");
+    let output = child.wait_with_output().expect("our own child can be waited for");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2 * addresses.len(), "go tool addr2line {}: {text}", program.display());
+    lines.chunks(2).map(|two| (two[0].to_owned(), two[1].to_owned())).collect()
 }
 
 /// A `perf record` of one process, under way.

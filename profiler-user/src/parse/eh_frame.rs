@@ -86,7 +86,7 @@ pub fn examine(elf: &Elf) -> Result<Examined, ParseError> {
         bases: bases(elf, eh_frame.as_ref().map_or(0, |s| s.0)),
     };
     let segments = elf.executable();
-    let functions = Go::read(elf, &segments, &mut rules);
+    let functions = Go::read(elf, &mut rules);
     let mut spans = Spans::new(&segments);
     spans.add_functions(&sections.eh_frame, &sections.bases, Cover::EhFrame, &mut rules);
     spans.sort();
@@ -105,8 +105,8 @@ pub fn examine(elf: &Elf) -> Result<Examined, ParseError> {
     let pages = if spans.is_empty() {
         Pages::new(&[], filler)?
     } else {
-        let (code, context, spans) = (Code::new(elf, &segments), UnwindContext::new(), spans.sorted());
-        let callees = Callees::new(sections.eh_frame, &sections.bases, &spans, Code::new(elf, &segments));
+        let (code, context, spans) = (Code::new(elf), UnwindContext::new(), spans.sorted());
+        let callees = Callees::new(sections.eh_frame, &sections.bases, &spans, Code::new(elf));
         Builder {
             sections: &sections,
             go: functions.as_ref(),

@@ -139,6 +139,19 @@ impl Elf {
         load.segment.address.checked_add(offset - load.segment.offset)
     }
 
+    /// The bytes at an address, up to `length` of them, as far as the segment has them in the file: executable segments first.
+    /// They are not held against the budget.
+    pub(super) fn bytes_at(&self, what: &'static str, address: u64, length: u64) -> Option<Vec<u8>> {
+        let at = |load: &Load| address.checked_sub(load.segment.address).filter(|at| *at < load.segment.size);
+        let place = |load: &Load| Some((load.segment, at(load)?));
+        let first = self.loads.iter().filter(|load| load.executable).find_map(place);
+        let (segment, at) = first.or_else(|| self.loads.iter().find_map(place))?;
+        let length = length.min(segment.size - at);
+        let bytes = self.source.read(what, segment.offset.checked_add(at)?, length).ok()?;
+        self.source.release(length);
+        Some(bytes)
+    }
+
     /// The facts of the file.
     pub fn facts(&self) -> FileFacts {
         FileFacts {

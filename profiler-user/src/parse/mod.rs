@@ -10,7 +10,8 @@
 //! | `headerless` | what stands for the sections of a file that has none |
 //! | [`debug_file`] | whether another file describes a file |
 //! | [`eh_frame`] | unwind rows by file offset |
-//! | `pclntab` | Go's functions and how deep their stacks are |
+//! | `pclntab` | Go's functions, how deep their stacks are, their lines |
+//! | `go` | where Go keeps the rest, names of Go code |
 //! | [`dwarf`] | functions, lines, inlined calls |
 //! | [`demangle`] | names for people |
 //! | `given` | what only the agent can open |
@@ -24,6 +25,7 @@ pub mod dwarf;
 pub mod eh_frame;
 pub mod elf;
 mod given;
+mod go;
 mod headerless;
 pub mod mini;
 pub mod names;

@@ -7,6 +7,7 @@ use super::dwarf::{DebugInfo, DwarfFrame};
 use super::eh_frame;
 use super::elf::Elf;
 use super::given::Given;
+use super::go::{self, Go};
 use super::mini;
 use super::source::{ReadAt, Source};
 use super::survey;
@@ -18,13 +19,14 @@ use crate::worker::api::{
 use profiler_ebpf::reasons::Reason;
 use std::cell::OnceCell;
 
-/// A parsed file. Symbol table and debug information are read at the first question for names.
+/// A parsed file. Tables of names and debug information are read at the first question that they may answer.
 pub struct ParsedFile {
     elf: Elf,
     debug_file: Option<Elf>,
     /// What dwz moved into a file for several others.
     shared: Given<Elf>,
     budget: u64,
+    go: OnceCell<Option<Go>>,
     symbols: OnceCell<Symbols>,
     debug: OnceCell<Option<DebugInfo>>,
 }
@@ -33,8 +35,8 @@ impl ParsedFile {
     /// Reads the headers; at most `budget` bytes of the file are ever held.
     pub fn parse(reader: impl ReadAt + 'static, budget: u64) -> Result<Self, ParseError> {
         let elf = Elf::parse(Source::new(reader, budget))?;
-        let (symbols, debug) = (OnceCell::new(), OnceCell::new());
-        Ok(ParsedFile { elf, debug_file: None, shared: Given::NotYet, budget, symbols, debug })
+        let (go, symbols, debug) = Default::default();
+        Ok(ParsedFile { elf, debug_file: None, shared: Given::NotYet, budget, go, symbols, debug })
     }
 
     /// Takes a debug file, which was found fit, within the same budget.
@@ -74,28 +76,55 @@ impl ParsedFile {
         survey::survey(&self.elf, self.debug_file.as_ref(), symbols, |name| self.name(name))
     }
 
-    /// Names of one offset: debug information, completed by the symbol table; else the symbol table alone.
+    /// Names of one offset: Go's own, else debug information, completed by the symbol table, else the symbol table alone.
     pub fn symbolize(&self, offset: FileOffset) -> Symbolized {
         let Some(address) = self.elf.address_of(offset.0) else {
             return Symbolized::Missing(Reason::NoSymbol);
         };
+        let left = || self.go().and_then(|go| self.left(go, address));
+        let frames = self.gos_own(address).or_else(|| self.linked(address)).or_else(left);
+        frames.map_or(Symbolized::Missing(Reason::NoSymbol), Symbolized::Frames)
+    }
+
+    fn go(&self) -> Option<&Go> {
+        self.go.get_or_init(|| Go::read(&self.elf)).as_ref()
+    }
+
+    /// Go's table is exact where debug information is not, smaller, and what Go's own profiles say.
+    fn gos_own(&self, address: u64) -> Option<Vec<SymbolFrame>> {
+        self.go().filter(|go| go.is_complete()).and_then(|go| go.frames(&self.elf, address))
+    }
+
+    /// Names that are not Go's own.
+    fn linked(&self, address: u64) -> Option<Vec<SymbolFrame>> {
         // First, as in `read_all`.
         let symbols = self.symbols.get_or_init(|| self.read_symbols());
         // Debug information that cannot be read leaves the symbol table.
         let debug = self.debug.get_or_init(|| self.read_debug_info());
         let symbol = symbols.find(address).map(|s| String::from_utf8_lossy(s.name).into_owned());
         let frames = debug.as_ref().map(|d| d.frames(address)).unwrap_or_default();
-        self.frames(frames, symbol).map_or(Symbolized::Missing(Reason::NoSymbol), Symbolized::Frames)
+        self.frames(frames, symbol)
+    }
+
+    /// What Go's own table knows where nothing else is left: it lists functions in C too, without lines.
+    fn left(&self, go: &Go, address: u64) -> Option<Vec<SymbolFrame>> {
+        let named = || Some(vec![self.by_symbol(String::from_utf8_lossy(go.name(address)?).into_owned())]);
+        go.frames(&self.elf, address).or_else(named)
     }
 
     /// At most `most` parts of the debug information that names of these offsets need and that were neither given nor settled.
     pub fn wanted(&mut self, offsets: &[FileOffset], most: usize) -> Vec<Part> {
+        let addresses = offsets.iter().filter_map(|offset| self.elf.address_of(offset.0));
+        let addresses: Vec<u64> = addresses.filter(|address| self.gos_own(*address).is_none()).collect();
+        if addresses.is_empty() {
+            return Vec::new();
+        }
         if let Err(link) = self.read_all() {
             return vec![Part::Shared(link)];
         }
         let Some(Some(debug)) = self.debug.get_mut() else { return Vec::new() };
         let mut wanted = Vec::new();
-        for address in offsets.iter().filter_map(|offset| self.elf.address_of(offset.0)) {
+        for address in addresses {
             if wanted.len() >= most {
                 break;
             }
@@ -213,10 +242,10 @@ impl ParsedFile {
         }
     }
 
-    /// Go names are as people write them. Elsewhere `name@@VERSION` is a name and its version.
+    /// Go names are as Go shows them. Elsewhere `name@@VERSION` is a name and its version.
     fn name(&self, system_name: &str) -> String {
-        if self.elf.is_go() {
-            return system_name.to_owned();
+        if self.elf.is_go() && !is_mangled(system_name) {
+            return go::shown(system_name);
         }
         let plain = system_name.split_once('@').map_or(system_name, |(name, _)| name);
         demangle(plain).into_owned()

@@ -1,15 +1,16 @@
-//! Go's own table of functions, `.gopclntab`: entry, name and stack depth at each instruction. It is there in every Go
-//! program, stripped or not; Go code has no `.eh_frame`.
+//! Go's own table of functions, `.gopclntab`: entry and name, stack depth, source line and inlined call at each instruction.
+//! It is there in every Go program, stripped or not; Go code has no `.eh_frame`.
 //!
 //! The layout follows Go's `runtime/symtab.go` and `runtime/runtime2.go` of the versions that use each magic number.
 
 use super::ParseError;
-use super::elf::{Elf, Section, text_at};
+use super::elf::{Elf, Section, read_u32, read_u64, text_at};
+use super::symbols::MAX_NAME;
 
 /// Functions of one table that are looked at.
 const MAX_FUNCTIONS: usize = 2 << 20;
-/// Bytes of a function's name that are looked at.
-const MAX_NAME: usize = 256;
+/// Steps of one function's table that are taken to a value.
+const MAX_STEPS: usize = 1 << 20;
 
 const MAGIC_1_2: u32 = 0xffff_fffb;
 const MAGIC_1_16: u32 = 0xffff_fffa;
@@ -29,7 +30,27 @@ fn section(elf: &Elf) -> Option<&Section> {
 
 /// Holds Go code.
 pub(super) fn is_go(elf: &Elf) -> bool {
-    section(elf).is_some() || elf.section(".go.buildinfo").is_some()
+    section(elf).is_some() || [".go.buildinfo", ".note.go.buildid"].iter().any(|name| elf.section(name).is_some())
+}
+
+/// Where a version has the fields of a function's record.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    name: usize,
+    /// Followed by those of files, lines and the number of further tables, then by where the files of its package begin.
+    pcsp: usize,
+    start_line: Option<usize>,
+    kind: Option<usize>,
+    flags: Option<usize>,
+    /// Behind it are the offsets of the further tables, then those of data that belongs to the function.
+    size: usize,
+}
+
+impl Record {
+    const OLD: Record = Record { name: 8, pcsp: 20, start_line: None, kind: None, flags: None, size: 40 };
+    const V1_16: Record = Record { kind: Some(40), flags: Some(41), size: 44, ..Record::OLD };
+    const V1_18: Record = Record { name: 4, pcsp: 16, start_line: None, kind: Some(36), flags: Some(37), size: 40 };
+    const V1_20: Record = Record { start_line: Some(36), kind: Some(40), flags: Some(41), size: 44, ..Record::V1_18 };
 }
 
 /// Where a version keeps what.
@@ -37,15 +58,14 @@ pub(super) fn is_go(elf: &Elf) -> bool {
 struct Layout {
     /// Entries are offsets of 4 bytes from the start of the text; before they were addresses of 8 bytes.
     relative: bool,
-    /// Position in a function's record.
-    pcsp: usize,
-    /// Position in a function's record; `None`: it has no flags.
-    flags: Option<usize>,
+    record: Record,
     /// Start of the text as the header has it; 0: it does not say.
     text: u64,
     functions: usize,
     /// Starts of the parts, in the table.
     names: usize,
+    /// Lists of the files of each package, and their names; `None`: an older form, which is not read.
+    files: Option<(usize, usize)>,
     pcs: usize,
     records: usize,
     /// The list of entries.
@@ -54,6 +74,7 @@ struct Layout {
 
 /// The table of a file.
 pub(super) struct Pclntab {
+    address: u64,
     bytes: Vec<u8>,
     layout: Layout,
 }
@@ -69,10 +90,25 @@ pub(super) struct Function<'a> {
     pub(super) writes_sp: bool,
     /// Written in assembly language.
     pub(super) assembly: bool,
+    /// First line, or 0.
+    pub(super) start_line: u32,
+    /// 0, or what the runtime has to know it for. The numbers differ by version.
+    pub(super) kind: u8,
+    /// Where its record is.
+    record: usize,
     pcsp: usize,
 }
 
-/// From `start` to `end` the stack pointer is `depth` bytes below the return address.
+/// Where the inlined calls of a function are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InlineTree {
+    /// From the start of the data that belongs to functions.
+    pub(super) offset: u32,
+    /// Which of them an instruction belongs to.
+    pcs: usize,
+}
+
+/// From `start` to `end` the stack pointer is `depth` bytes below the return address (in other tables: a value is this).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
     pub(super) start: u64,
@@ -84,7 +120,7 @@ impl Pclntab {
     /// Reads the table of a file that [`is_go`].
     pub(super) fn read(elf: &Elf) -> Result<Self, ParseError> {
         if let Some(section) = section(elf) {
-            return Self::new(elf.data(section)?);
+            return Self::new(section.address, elf.data(section)?);
         }
         // Where C's linker made a position-independent program, it merged the table with other data.
         let section = elf.section(".data.rel.ro").ok_or(NO_TABLE)?;
@@ -92,12 +128,24 @@ impl Pclntab {
         let mut starts = (0..bytes.len()).step_by(8);
         let start = starts.find(|at| bytes.get(*at..).and_then(layout).is_some()).ok_or(NO_TABLE)?;
         bytes.drain(..start);
-        Self::new(bytes)
+        bytes.shrink_to_fit();
+        elf.source().release(start as u64);
+        Self::new(section.address.saturating_add(start as u64), bytes)
     }
 
-    fn new(bytes: Vec<u8>) -> Result<Self, ParseError> {
+    fn new(address: u64, bytes: Vec<u8>) -> Result<Self, ParseError> {
         let layout = layout(&bytes).ok_or(NO_TABLE)?;
-        Ok(Pclntab { bytes, layout })
+        Ok(Pclntab { address, bytes, layout })
+    }
+
+    /// Its address as linked, and that of the names in it.
+    pub(super) fn addresses(&self) -> (u64, u64) {
+        (self.address, self.address.saturating_add(self.layout.names as u64))
+    }
+
+    /// It says in which line each function begins: since Go 1.20.
+    pub(super) fn has_start_lines(&self) -> bool {
+        self.layout.record.start_line.is_some()
     }
 
     /// Addresses are relative to the start of the text.
@@ -117,109 +165,155 @@ impl Pclntab {
 
     /// Function `index`; `None` if it is damaged.
     pub(super) fn function(&self, index: usize) -> Option<Function<'_>> {
-        let layout = &self.layout;
-        let word = |index: usize| -> Option<u64> {
-            let at = |size: usize| layout.entries.checked_add(index.checked_mul(size)?);
-            if layout.relative { self.u32(at(4)?).map(u64::from) } else { self.u64(at(8)?) }
-        };
-        let first = index.checked_mul(2)?;
-        let (entry, record, end) = (word(first)?, word(first.checked_add(1)?)?, word(first.checked_add(2)?)?);
-        let record = layout.records.checked_add(usize::try_from(record).ok()?)?;
-        let field = |position: usize| self.u32(record.checked_add(position)?);
-        let name = usize::try_from(field(if layout.relative { 4 } else { 8 })?).ok()?;
-        let flags = layout.flags.map_or(Some(0), |at| self.bytes.get(record.checked_add(at)?).copied())?;
-        let pcsp = usize::try_from(field(layout.pcsp)?).ok()?;
+        let (layout, first) = (&self.layout, index.checked_mul(2)?);
+        let (entry, end) = (self.entry(index)?, self.entry(index.checked_add(1)?)?);
+        let at = layout.records.checked_add(usize::try_from(self.word(first.checked_add(1)?)?).ok()?)?;
+        let field = |position: usize| self.field(at, position);
+        let byte = |position: usize| self.bytes.get(at.checked_add(position)?).copied();
+        let flags = layout.record.flags.map_or(Some(0), byte)?;
         (entry < end).then_some(Function {
             entry,
             end,
-            name: text_at(self.bytes.get(layout.names..).unwrap_or_default(), u32::try_from(name).ok()?, MAX_NAME),
+            name: self.name(field(layout.record.name)?),
             writes_sp: flags & FLAG_WRITES_SP != 0,
             assembly: flags & FLAG_ASSEMBLY != 0,
-            pcsp,
+            start_line: layout.record.start_line.map_or(Some(0), field)?,
+            kind: layout.record.kind.map_or(Some(0), byte)?,
+            record: at,
+            pcsp: usize::try_from(field(layout.record.pcsp)?).ok()?,
         })
     }
 
+    /// The function that covers an address.
+    pub(super) fn find(&self, address: u64) -> Option<Function<'_>> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.entry(middle)? <= address { low = middle + 1 } else { high = middle }
+        }
+        self.function(low.checked_sub(1)?).filter(|function| function.entry <= address && address < function.end)
+    }
+
     /// The stack's depth in a function, by ascending address, without gaps, up to where the table ends or makes no sense.
-    pub(super) fn depths(&self, function: &Function<'_>) -> Depths<'_> {
-        let from = self.layout.pcs.saturating_add(function.pcsp);
-        let rest = if function.pcsp == 0 { &[] } else { self.bytes.get(from..).unwrap_or_default() };
-        Depths { rest, first: true, at: function.entry, end: function.end, depth: -1 }
+    pub(super) fn depths(&self, function: &Function<'_>) -> impl Iterator<Item = Stretch> {
+        self.steps(function, function.pcsp)
     }
 
-    fn u32(&self, at: usize) -> Option<u32> {
-        u32_at(&self.bytes, at)
+    /// A function has source lines, be it not at every address: the alignment behind it has none.
+    pub(super) fn has_lines(&self, function: &Function<'_>) -> bool {
+        let position = self.layout.files.and_then(|_| self.layout.record.pcsp.checked_add(8));
+        position.and_then(|position| self.field(function.record, position)).is_some_and(|lines| lines != 0)
     }
 
-    fn u64(&self, at: usize) -> Option<u64> {
-        u64_at(&self.bytes, at)
+    /// Source file and line of an address in a function; `None`: not written in Go, alignment, or damaged.
+    pub(super) fn line(&self, function: &Function<'_>, address: u64) -> Option<(&[u8], u32)> {
+        let (lists, names) = self.layout.files?;
+        let field = |position: usize| self.field(function.record, self.layout.record.pcsp.checked_add(position)?);
+        let table = |position: usize| usize::try_from(field(position)?).ok();
+        let line = u32::try_from(self.value(function, table(8)?, address)?).ok()?;
+        let file = u32::try_from(self.value(function, table(4)?, address)?).ok()?;
+        let entry = usize::try_from(field(16)?.checked_add(file)?).ok()?.checked_mul(4)?;
+        let name = read_u32(&self.bytes, lists.checked_add(entry)?)?;
+        Some((text_at(self.bytes.get(names..)?, name, MAX_NAME), line))
     }
-}
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
+    /// The inlined calls of a function; `None`: it has none, or damaged.
+    pub(super) fn inline_tree(&self, function: &Function<'_>) -> Option<InlineTree> {
+        const PCS: usize = 2;
+        const DATA: usize = 3;
+        let record = &self.layout.record;
+        let field = |position: usize| self.field(function.record, position);
+        let tables = usize::try_from(field(record.pcsp.checked_add(12)?)?).ok()?;
+        let count = *self.bytes.get(function.record.checked_add(record.size)?.checked_sub(1)?)?;
+        if !self.layout.relative || tables <= PCS || usize::from(count) <= DATA {
+            return None;
+        }
+        let slot = |index: usize| field(record.size.checked_add(index.checked_mul(4)?)?);
+        let offset = slot(tables.checked_add(DATA)?).filter(|offset| *offset != u32::MAX)?;
+        let pcs = usize::try_from(slot(PCS)?).ok().filter(|pcs| *pcs != 0)?;
+        Some(InlineTree { offset, pcs })
+    }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+    /// The inlined call that an address in a function belongs to; `None`: to the function itself.
+    pub(super) fn inlined(&self, function: &Function<'_>, tree: InlineTree, address: u64) -> Option<u32> {
+        u32::try_from(self.value(function, tree.pcs, address)?).ok()
+    }
+
+    /// A name by its offset.
+    pub(super) fn name(&self, offset: u32) -> &[u8] {
+        text_at(self.bytes.get(self.layout.names..).unwrap_or_default(), offset, MAX_NAME)
+    }
+
+    /// A name begins at this offset.
+    pub(super) fn is_name(&self, offset: u32) -> bool {
+        let before = self.layout.names.checked_add(offset as usize).and_then(|at| at.checked_sub(1));
+        let begins = offset == 0 || before.and_then(|at| self.bytes.get(at)) == Some(&0);
+        begins && !self.name(offset).is_empty()
+    }
+
+    /// What a table of a function says of an address.
+    fn value(&self, function: &Function<'_>, table: usize, address: u64) -> Option<i32> {
+        let mut steps = self.steps(function, table).take(MAX_STEPS);
+        steps.find(|step| address < step.end).map(|step| step.depth)
+    }
+
+    fn steps(&self, function: &Function<'_>, table: usize) -> Steps<'_> {
+        let from = self.layout.pcs.saturating_add(table);
+        let rest = if table == 0 { &[] } else { self.bytes.get(from..).unwrap_or_default() };
+        Steps { rest, first: true, at: function.entry, end: function.end, value: -1 }
+    }
+
+    /// Where function `index` begins.
+    fn entry(&self, index: usize) -> Option<u64> {
+        self.word(index.checked_mul(2)?)
+    }
+
+    /// Word `index` of the list of entries: address and record by turns.
+    fn word(&self, index: usize) -> Option<u64> {
+        let at = |size: usize| self.layout.entries.checked_add(index.checked_mul(size)?);
+        if self.layout.relative { read_u32(&self.bytes, at(4)?).map(u64::from) } else { read_u64(&self.bytes, at(8)?) }
+    }
+
+    fn field(&self, record: usize, position: usize) -> Option<u32> {
+        read_u32(&self.bytes, record.checked_add(position)?)
+    }
 }
 
 fn layout(bytes: &[u8]) -> Option<Layout> {
     // Behind the magic number: two bytes of zero, size of an instruction step, size of an address.
-    let (magic, rest) = (u32_at(bytes, 0)?, u32_at(bytes, 4)?);
+    let (magic, rest) = (read_u32(bytes, 0)?, read_u32(bytes, 4)?);
     if rest != 0x0801_0000 {
         return None;
     }
-    let word = |index: usize| usize::try_from(u64_at(bytes, 8 + 8 * index)?).ok();
+    let word = |index: usize| usize::try_from(read_u64(bytes, 8 + 8 * index)?).ok();
     let functions = word(0)?;
     let part = |index: usize| word(index).filter(|at| *at < bytes.len());
-    let layout = match magic {
-        MAGIC_1_2 => Layout {
-            relative: false,
-            pcsp: 20,
-            flags: None,
-            text: 0,
-            functions,
-            names: 0,
-            pcs: 0,
-            records: 0,
-            entries: 16,
-        },
-        MAGIC_1_16 => {
-            let records = part(6)?;
-            let (names, pcs) = (part(2)?, part(5)?);
-            Layout {
-                relative: false,
-                pcsp: 20,
-                flags: Some(41),
-                text: 0,
-                functions,
-                names,
-                pcs,
-                records,
-                entries: records,
-            }
-        }
-        MAGIC_1_18 | MAGIC_1_20 => {
-            let (text, records) = (u64_at(bytes, 24)?, part(7)?);
-            let (names, pcs) = (part(3)?, part(6)?);
-            let flags = Some(if magic == MAGIC_1_20 { 41 } else { 37 });
-            Layout { relative: true, pcsp: 16, flags, text, functions, names, pcs, records, entries: records }
-        }
+    // Names, lists of files, files, tables by address, records, one behind the other.
+    let parts = |first: usize| {
+        let (names, files) = (part(first)?, (part(first + 1)?, part(first + 2)?));
+        Some((names, Some(files), part(first + 3)?, part(first + 4)?))
+    };
+    let (record, text, entries, (names, files, pcs, records)) = match magic {
+        MAGIC_1_2 => (Record::OLD, 0, Some(16), (0, None, 0, 0)),
+        MAGIC_1_16 => (Record::V1_16, 0, None, parts(2)?),
+        MAGIC_1_18 => (Record::V1_18, read_u64(bytes, 24)?, None, parts(3)?),
+        MAGIC_1_20 => (Record::V1_20, read_u64(bytes, 24)?, None, parts(3)?),
         _ => return None,
     };
-    Some(layout)
+    let (relative, entries) = (record.name == 4, entries.unwrap_or(records));
+    Some(Layout { relative, record, text, functions, names, files, pcs, records, entries })
 }
 
-/// See [`Pclntab::depths`]. Each step ends behind the one before it, so there are no more steps than bytes in the function.
-pub(super) struct Depths<'a> {
+/// A table by address. Each step ends behind the one before it, so there are no more steps than bytes in the function.
+pub(super) struct Steps<'a> {
     rest: &'a [u8],
     first: bool,
     at: u64,
     end: u64,
-    depth: i32,
+    value: i32,
 }
 
-impl Iterator for Depths<'_> {
+impl Iterator for Steps<'_> {
     type Item = Stretch;
 
     fn next(&mut self) -> Option<Stretch> {
@@ -231,11 +325,11 @@ impl Iterator for Depths<'_> {
             return None;
         }
         self.first = false;
-        self.depth = self.depth.wrapping_add(((change >> 1) ^ (change & 1).wrapping_neg()).cast_signed());
+        self.value = self.value.wrapping_add(((change >> 1) ^ (change & 1).wrapping_neg()).cast_signed());
         let length = u64::from(varint(&mut self.rest)?);
         let start = self.at;
         self.at = start.checked_add(length)?.min(self.end);
-        (self.at > start).then_some(Stretch { start, end: self.at, depth: self.depth })
+        (self.at > start).then_some(Stretch { start, end: self.at, depth: self.value })
     }
 }
 
@@ -308,7 +402,7 @@ mod tests {
     #[test]
     fn each_version_is_read() {
         for magic in [MAGIC_1_2, MAGIC_1_16, MAGIC_1_18, MAGIC_1_20] {
-            let table = Pclntab::new(table(magic)).unwrap();
+            let table = Pclntab::new(0, table(magic)).unwrap();
             assert_eq!((table.len(), table.is_relative()), (2, magic == MAGIC_1_18 || magic == MAGIC_1_20));
             assert_eq!(table.text(), if table.is_relative() { 0x40_1000 } else { 0 });
             let (f, g) = (table.function(0).unwrap(), table.function(1).unwrap());
@@ -322,6 +416,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_function_is_found_by_its_addresses() {
+        let table = Pclntab::new(0, table(MAGIC_1_20)).unwrap();
+        let found = |address| table.find(address).map(|function| function.name);
+        assert_eq!([0xff, 0x100, 0x10f, 0x110, 0x13f, 0x140].map(found), [None, F, F, G, G, None]);
+        assert!(table.is_name(0) && table.is_name(2) && !table.is_name(1) && !table.is_name(u32::MAX));
+    }
+
+    const F: Option<&[u8]> = Some(b"f");
+    const G: Option<&[u8]> = Some(b"g");
+
+    /// All that is asked of a function.
+    fn ask(table: &Pclntab, function: &Function<'_>) {
+        for address in [function.entry, function.entry.midpoint(function.end), function.end - 1] {
+            let _any = (table.find(address).is_some(), table.line(function, address).is_some());
+            if let Some(tree) = table.inline_tree(function) {
+                let call = table.inlined(function, tree, address);
+                let _any = call.is_some_and(|call| table.is_name(call) && !table.name(call).is_empty());
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn whatever_the_bytes_depths_ascend_and_end(
@@ -332,13 +448,14 @@ mod tests {
             for (at, byte) in damage {
                 if let Some(b) = bytes.get_mut(at) { *b = byte; }
             }
-            let Ok(table) = Pclntab::new(bytes) else { return Ok(()) };
+            let Ok(table) = Pclntab::new(0, bytes) else { return Ok(()) };
             for function in (0..table.len().min(1000)).filter_map(|i| table.function(i)) {
                 let mut at = function.entry;
                 for depth in table.depths(&function) {
                     prop_assert!(depth.start == at && depth.end > at && depth.end <= function.end);
                     at = depth.end;
                 }
+                ask(&table, &function);
             }
         }
 
@@ -348,9 +465,10 @@ mod tests {
                 let mut bytes = magic.to_le_bytes().to_vec();
                 bytes.extend([0, 0, 1, 8]);
                 bytes.extend(&tail);
-                let Ok(table) = Pclntab::new(bytes) else { continue };
+                let Ok(table) = Pclntab::new(0, bytes) else { continue };
                 for function in (0..table.len().min(1000)).filter_map(|i| table.function(i)) {
                     table.depths(&function).for_each(drop);
+                    ask(&table, &function);
                 }
             }
         }

@@ -13,8 +13,9 @@ use super::rules::Rules;
 use super::spans::{Cover, Span, Spans};
 use crate::parse::ParseError;
 use crate::parse::elf::Elf;
+use crate::parse::go::setting::{SETTING, setting};
+use crate::parse::go::text;
 use crate::parse::pclntab::{Function, Pclntab, Stretch};
-use crate::worker::api::Segment;
 use profiler_ebpf::unwind::rule::{
     CODE_FRAME_POINTER_ANY_STACK, CODE_SIGNAL, CODE_STOP, KIND_REGISTER, RA_IN_REGISTER, RBP_AT_CFA, REGISTER_SP, Rule,
 };
@@ -34,18 +35,10 @@ const WRITE_SP: [&[u8]; 3] = [b"runtime.gogo", b"runtime.morestack", b"runtime.c
 const PADDING: u64 = 63;
 /// Bytes of code that are read at once.
 const BLOCK: u64 = 1 << 20;
-/// Longest form in which a frame pointer is set.
-const SETTING: usize = 16;
 /// `add rsp, n` in its longest form: so much before an epilogue of Go before 1.21 ends, RBP is the caller's again.
 const RESTORED: u64 = 7;
 /// Code of a function that is searched for where it leaves its stack.
 const MAX_SWITCH: u64 = 1 << 10;
-/// Functions by which the start of the text is told.
-const PROBES: usize = 32;
-/// Code in front of Go's that is searched for the start of the text.
-const MAX_SEARCH: u64 = 64 << 20;
-/// Go's text is aligned to this at least.
-const ALIGNMENT: u64 = 16;
 
 /// Go code of a file.
 pub(super) struct Go {
@@ -56,11 +49,11 @@ pub(super) struct Go {
 
 impl Go {
     /// The Go code of a file; `None` if it has none, or none that can be understood (which is counted).
-    pub(super) fn read(elf: &Elf, segments: &[Segment], rules: &mut Rules) -> Option<Go> {
+    pub(super) fn read(elf: &Elf, rules: &mut Rules) -> Option<Go> {
         if !elf.is_go() {
             return None;
         }
-        let found = Pclntab::read(elf).map(|table| text(elf, segments, &table).map(|text| Go { table, text }));
+        let found = Pclntab::read(elf).map(|table| text::start(elf, &table).map(|text| Go { table, text }));
         let found = found.ok().flatten();
         if found.is_none() {
             rules.unsupported("Go function table", None);
@@ -150,30 +143,6 @@ impl Frame {
         let bytes = code.at(before)?;
         let (length, restores_first) = setting(&bytes, first.depth)?;
         Some(Frame { set: first.start.checked_add(length)?, restores_first })
-    }
-}
-
-/// Length of the instructions that set the frame pointer, behind the one by which the stack got this deep, whose last byte is the
-/// first of `bytes`; and whether they are the older form.
-fn setting(bytes: &[u8; SETTING + 1], depth: i32) -> Option<(u64, bool)> {
-    // push rbp; mov rbp, rsp
-    if depth == 8 && bytes.starts_with(&[0x55, 0x48, 0x89, 0xe5]) {
-        return Some((3, false));
-    }
-    // mov [rsp + n], rbp; lea rbp, [rsp + n], so that RBP lies below the return address.
-    let below = depth.checked_sub(8)?;
-    let bytes = bytes.get(1..)?;
-    let short = i8::try_from(below).ok().map(i8::cast_unsigned);
-    match (bytes, short) {
-        ([0x48, 0x89, 0x2c, 0x24, 0x48, 0x8d, 0x2c, 0x24, ..], Some(0)) => Some((8, true)),
-        ([0x48, 0x89, 0x6c, 0x24, a, 0x48, 0x8d, 0x6c, 0x24, b, ..], Some(n)) if *a == n && *b == n => Some((10, true)),
-        ([0x48, 0x89, 0xac, 0x24, a @ ..], _) => {
-            let (first, rest) = a.split_first_chunk::<4>()?;
-            let second = rest.strip_prefix(&[0x48, 0x8d, 0xac, 0x24])?.first_chunk::<4>()?;
-            let n = below.to_le_bytes();
-            (*first == n && *second == n).then_some((16, true))
-        }
-        _ => None,
     }
 }
 
@@ -271,14 +240,13 @@ fn by_depth(depth: i32, saved: bool, rules: &mut Rules) -> u16 {
 /// Code of a file by address, read in blocks.
 pub(super) struct Code<'e> {
     elf: &'e Elf,
-    segments: &'e [Segment],
     start: u64,
     block: Vec<u8>,
 }
 
 impl<'e> Code<'e> {
-    pub(super) fn new(elf: &'e Elf, segments: &'e [Segment]) -> Self {
-        Code { elf, segments, start: 0, block: Vec::new() }
+    pub(super) fn new(elf: &'e Elf) -> Self {
+        Code { elf, start: 0, block: Vec::new() }
     }
 
     /// The bytes at an address and behind it.
@@ -296,7 +264,7 @@ impl<'e> Code<'e> {
 
     pub(super) fn bytes(&mut self, address: u64, length: u64) -> Option<&[u8]> {
         if self.held(address, length).is_none() {
-            self.block = read_code(self.elf, self.segments, address, BLOCK)?;
+            self.block = self.elf.bytes_at("code", address, BLOCK)?;
             self.start = address;
         }
         self.held(address, length)
@@ -317,81 +285,11 @@ fn sets_sp(bytes: &[u8]) -> bool {
     }
 }
 
-/// Up to `length` bytes of code from an address on.
-fn read_code(elf: &Elf, segments: &[Segment], address: u64, length: u64) -> Option<Vec<u8>> {
-    let (segment, at) =
-        segments.iter().find_map(|s| Some((s, address.checked_sub(s.address).filter(|at| *at < s.size)?)))?;
-    let length = length.min(segment.size - at);
-    let bytes = elf.source().read("code", segment.offset.checked_add(at)?, length).ok()?;
-    elf.source().release(length);
-    Some(bytes)
-}
-
-/// The start of Go's text: what the header says, else where the functions' prologues are. Go 1.26 says nothing, earlier
-/// position-independent programs leave it to a relocation, and in front of it may be code in C.
-fn text(elf: &Elf, segments: &[Segment], table: &Pclntab) -> Option<u64> {
-    let probes = probes(table);
-    let reach = probes.iter().map(|p| p.start).max()?;
-    if !table.is_relative() {
-        return Some(0);
-    }
-    let fits = |code: &[u8]| {
-        let sets = |probe: &&Stretch| {
-            let from = usize::try_from(probe.start).ok().and_then(|at| at.checked_sub(1));
-            from.and_then(|at| code.get(at..)?.first_chunk()).is_some_and(|bytes| setting(bytes, probe.depth).is_some())
-        };
-        probes.iter().filter(sets).count() * 4 >= probes.len() * 3
-    };
-    let length = reach.checked_add(SETTING as u64)?;
-    if read_code(elf, segments, table.text(), length).is_some_and(|code| fits(&code)) {
-        return Some(table.text());
-    }
-    let section = elf.section(".text")?;
-    let code = read_code(elf, segments, section.address, section.size.min(length.saturating_add(MAX_SEARCH)))?;
-    let step = usize::try_from(ALIGNMENT).ok()?;
-    let skip = section.address.next_multiple_of(ALIGNMENT) - section.address;
-    let starts = (usize::try_from(skip).ok()?..code.len()).step_by(step);
-    let found = starts.into_iter().find(|at| code.get(*at..).is_some_and(fits))?;
-    section.address.checked_add(found as u64)
-}
-
-/// Where the first compiled functions get their frames.
-fn probes(table: &Pclntab) -> Vec<Stretch> {
-    let functions = (0..table.len()).filter_map(|index| table.function(index));
-    let compiled = functions.filter(|f| !f.assembly);
-    compiled.filter_map(|f| table.depths(&f).find(|d| d.depth != 0)).take(PROBES).collect()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use profiler_ebpf::unwind::rule::CODE_FRAME_POINTER_ANY_STACK as FOLLOW;
-
-    fn padded(bytes: &[u8]) -> [u8; SETTING + 1] {
-        let mut padded = [0xcc; SETTING + 1];
-        padded[..bytes.len()].copy_from_slice(bytes);
-        padded
-    }
-
-    #[test]
-    fn a_frame_pointer_is_set_in_these_forms() {
-        let push = padded(&[0x55, 0x48, 0x89, 0xe5]);
-        assert_eq!(setting(&push, 8), Some((3, false)));
-        // Not at the top of the frame.
-        assert_eq!(setting(&push, 16), None);
-        let zero = padded(&[0x08, 0x48, 0x89, 0x2c, 0x24, 0x48, 0x8d, 0x2c, 0x24]);
-        assert_eq!(setting(&zero, 8), Some((8, true)));
-        let short = padded(&[0x18, 0x48, 0x89, 0x6c, 0x24, 0x10, 0x48, 0x8d, 0x6c, 0x24, 0x10]);
-        assert_eq!(setting(&short, 0x18), Some((10, true)));
-        assert_eq!(setting(&short, 0x20), None);
-        let long = [0, 0x48, 0x89, 0xac, 0x24, 0xb0, 1, 0, 0, 0x48, 0x8d, 0xac, 0x24, 0xb0, 1, 0, 0];
-        assert_eq!(setting(&long, 0x1b8), Some((16, true)));
-        assert_eq!(setting(&long, 8), None);
-        for depth in [i32::MIN, -8, 0, i32::MAX] {
-            assert_eq!(setting(&padded(&[0x41, 0x54]), depth), None);
-        }
-    }
 
     #[test]
     fn setting_rsp_is_seen() {

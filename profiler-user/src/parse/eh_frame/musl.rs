@@ -26,27 +26,20 @@ const CALLER_SIZE: u64 = 56;
 
 /// Adds the roots of stacks, unless something covers them.
 pub(super) fn add(elf: &Elf, spans: &mut Spans<'_>) {
-    let entry = code(elf, elf.entry(), (ENTRY[0].len() + DISTANCE + ENTRY[1].len()) as u64);
+    let entry =
+        elf.bytes_at("the start of a program", elf.entry(), (ENTRY[0].len() + DISTANCE + ENTRY[1].len()) as u64);
     if !entry.is_some_and(|bytes| is_entry(&bytes)) {
         return;
     }
     let symbols = Symbols::read(elf, &[]);
     let Some(Symbol { address, end, .. }) = symbols.iter().find(|symbol| symbol.name == FUNCTION) else { return };
-    let Some(bytes) = code(elf, address, end.saturating_sub(address).min(MAX_SIZE)) else { return };
+    let size = end.saturating_sub(address).min(MAX_SIZE);
+    let Some(bytes) = elf.bytes_at("the start of a program", address, size) else { return };
     let mut root = |start, end| spans.add_uncovered(Span { start, end, cover: Cover::Code(CODE_STOP) });
     root(address, end);
     if let Some(caller) = jumped_to(&bytes, address) {
         root(caller, caller.saturating_add(CALLER_SIZE));
     }
-}
-
-fn code(elf: &Elf, address: u64, size: u64) -> Option<Vec<u8>> {
-    let segments = elf.executable();
-    let segment = segments.iter().find(|s| address.checked_sub(s.address).is_some_and(|at| at < s.size))?;
-    let offset = segment.offset.checked_add(address - segment.address)?;
-    let bytes = elf.source().read("the start of a program", offset, size).ok()?;
-    elf.source().release(size);
-    Some(bytes)
 }
 
 fn is_entry(bytes: &[u8]) -> bool {

@@ -1,24 +1,16 @@
 //! Unwind rows of Go programs, judged by the `.debug_frame` that Go's linker writes, read with gimli, and by objdump.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::rule_at;
+use crate::common::rule_at;
+use crate::program::{DOMAIN, Program, hex, run, worker};
 use gimli::{BaseAddresses, CfaRule, DebugFrame, LittleEndian, Register, UnwindContext, UnwindSection};
 use profiler_ebpf::unwind::rule::{
     CODE_FRAME_POINTER_ANY_STACK, CODE_SIGNAL, CODE_STOP, KIND_REGISTER, RBP_AT_CFA, RBP_SAME, REGISTER_SP,
 };
 use profiler_user::event::{FileNumber, FileOffset};
 use profiler_user::worker::api::UnwindTable;
-use profiler_user::worker::{TrustDomain, Worker, WorkerConfig, WorkerError};
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
-use std::ops::Range;
+use std::fs;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 /// Frames of many sizes, also too large for a compact code; a leaf without one; assembly of the standard library that uses RBP.
 const SOURCE: &str = "package main
@@ -60,75 +52,10 @@ import \"fmt\"
 func main() { fmt.Println(C.twice(3)) }
 ";
 
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn hex(word: &str) -> u64 {
-    u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap()
-}
-
-const DOMAIN: TrustDomain = TrustDomain { owner: 0, mount_namespace: 1 };
-
-fn worker() -> Worker {
-    let executable = PathBuf::from(env!("CARGO_BIN_EXE_pprofd"));
-    let config = WorkerConfig { executable, workers: 1, memory: 2 << 30, deadline: Duration::from_mins(1) };
-    Worker::start(config).unwrap()
-}
-
-struct Program {
-    folder: tempfile::TempDir,
-}
-
-impl Program {
-    fn build(source: &str, flags: &[&str]) -> Program {
-        let program = Program { folder: tempfile::tempdir().unwrap() };
-        let file = program.folder.path().join("main.go");
-        fs::write(&file, source).unwrap();
-        let installed = "/usr/local/go/bin/go";
-        let mut go = Command::new(if Path::new(installed).exists() { installed } else { "go" });
-        go.env("GO111MODULE", "off").env("GOFLAGS", "").env("GOTOOLCHAIN", "local");
-        go.env("CGO_ENABLED", if source == CGO { "1" } else { "0" });
-        run(go.arg("build").args(flags).arg("-o").arg(program.path()).arg(&file));
-        program
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("program")
-    }
-
-    fn table(&self) -> UnwindTable {
-        let file = File::open(self.path()).unwrap();
-        let table = worker().unwind_table(DOMAIN, FileNumber(1), file.as_fd()).unwrap();
-        assert!(table.any_stack && table.has_unwind_info);
-        table
-    }
-
-    /// What is added to an address of Go code to get its offset in the file.
-    fn to_offset(&self) -> u64 {
-        let headers = run(Command::new("readelf").args(["-lW"]).arg(self.path()));
-        let line = headers.lines().find(|l| l.trim_start().starts_with("LOAD") && l.contains("R E")).unwrap();
-        let words: Vec<&str> = line.split_whitespace().collect();
-        hex(words[1]).wrapping_sub(hex(words[2]))
-    }
-
-    /// Where a section lies in the file.
-    fn section(&self, name: &str) -> Range<usize> {
-        let sections = run(Command::new("readelf").args(["-SW"]).arg(self.path()));
-        let line = sections.lines().find(|l| l.contains(&format!(" {name} "))).unwrap();
-        let words: Vec<&str> = line.split(']').nth(1).unwrap().split_whitespace().collect();
-        let (offset, size) = (usize::try_from(hex(words[3])).unwrap(), usize::try_from(hex(words[4])).unwrap());
-        offset..offset + size
-    }
-
-    /// Names of functions by address.
-    fn names(&self) -> BTreeMap<u64, String> {
-        let symbols = run(Command::new("nm").arg(self.path()));
-        let words = symbols.lines().map(|l| l.split_whitespace().collect::<Vec<_>>()).filter(|w| w.len() == 3);
-        words.filter(|w| w[1].eq_ignore_ascii_case("t")).map(|w| (hex(w[0]), w[2].to_owned())).collect()
-    }
+fn table(program: &Program) -> UnwindTable {
+    let table = worker().unwind_table(DOMAIN, FileNumber(1), program.open().as_fd()).unwrap();
+    assert!(table.any_stack && table.has_unwind_info);
+    table
 }
 
 /// (address, end, CFA - RSP) of every row of `.debug_frame`.
@@ -150,9 +77,11 @@ fn rows_by_gimli(bytes: &[u8]) -> Vec<(u64, u64, i64)> {
 
 /// Every address of every Go function has the CFA of `.debug_frame`, or follows a frame pointer where that has a frame.
 fn check_depths(program: &Program) {
-    let (table, names, to_offset) = (program.table(), program.names(), program.to_offset());
+    let (table, names, to_offset) = (table(program), program.names(), program.to_offset());
     let (mut exact, mut followed) = (0u64, 0u64);
-    for (start, end, expected) in rows_by_gimli(&fs::read(program.path()).unwrap()[program.section(".debug_frame")]) {
+    for (start, end, expected) in
+        rows_by_gimli(&fs::read(program.path()).unwrap()[program.section(".debug_frame").unwrap()])
+    {
         let name = names.range(..=start).next_back().unwrap().1;
         for address in start..end {
             let (code, rule) = rule_at(&table, FileOffset(address.wrapping_add(to_offset)));
@@ -184,7 +113,7 @@ fn check_depths(program: &Program) {
 
 /// Where objdump shows that a frame pointer is set and that it is restored.
 fn check_frame_pointers(program: &Program) {
-    let (table, to_offset) = (program.table(), program.to_offset());
+    let (table, to_offset) = (table(program), program.to_offset());
     let listing = run(Command::new("objdump").args(["-d", "--no-show-raw-insn", "-j", ".text"]).arg(program.path()));
     let lines = listing.lines().filter_map(|l| l.split_once(":\t"));
     let lines: Vec<(u64, &str)> = lines.map(|(at, code)| (hex(at.trim()), code.trim())).collect();
@@ -235,33 +164,8 @@ fn a_stripped_go_program_has_the_same_rows() {
     for mode in ["-buildmode=exe", "-buildmode=pie"] {
         let whole = Program::build(SOURCE, &[mode, "-ldflags=-compressdwarf=false"]);
         let stripped = Program::build(SOURCE, &[mode, "-ldflags=-s -w"]);
-        assert_eq!(stripped.table(), whole.table(), "{mode}");
+        assert_eq!(table(&stripped), table(&whole), "{mode}");
     }
     let stripped = Program::build(CGO, &["-buildmode=pie", "-ldflags=-linkmode=external -s -w"]);
-    assert!(stripped.table().rows.len() > 5_000);
-}
-
-#[test]
-fn a_damaged_function_table_costs_rows_only() {
-    let (worker, program) = (worker(), Program::build(SOURCE, &["-ldflags=-s -w"]));
-    let (good, table) = (fs::read(program.path()).unwrap(), program.section(".gopclntab"));
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut below = |limit: usize| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(random >> 33).unwrap() % limit
-    };
-    for round in 0..100 {
-        let mut bytes = good.clone();
-        for _ in 0..=below(1000) {
-            // Some of the damage goes to the header.
-            let at = if below(200) == 0 { 8 + below(64) } else { below(table.len()) };
-            bytes[table.start + at] = u8::try_from(below(256)).unwrap();
-        }
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&bytes).unwrap();
-        if let Err(error) = worker.unwind_table(DOMAIN, FileNumber(1000 + round), file.as_fd()) {
-            assert!(matches!(error, WorkerError::Refused(_)), "round {round}: {error}");
-        }
-    }
-    assert_eq!((worker.counts().died, worker.counts().spawned), (0, 1));
+    assert!(table(&stripped).rows.len() > 5_000);
 }
