@@ -37,6 +37,11 @@ pub fn bare(name: &str, flags: &[&str]) -> PathBuf {
     compile("gcc", name, &[&["-O2"], flags].concat())
 }
 
+/// A C program with nothing but these flags, for the C library musl.
+pub fn musl(name: &str, flags: &[&str]) -> PathBuf {
+    compile("musl-gcc", name, &[&["-O2"], flags].concat())
+}
+
 /// A C++ program.
 pub fn cpp(name: &str, more: &[&str]) -> PathBuf {
     compile("g++", name, &[PLAIN, more].concat())
@@ -59,6 +64,19 @@ pub fn go(name: &str, more: &[&str]) -> PathBuf {
         command.args(["build", "-o"]).arg(output).args(more).arg(source);
         command
     })
+}
+
+/// A program of this package that needs crates, as cargo builds it for release.
+pub fn cargo(bin: &str) -> PathBuf {
+    let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // A folder of its own would compile the crates once more.
+    let target = root().join("target");
+    command
+        .args(["build", "--quiet", "--locked", "--release", "-p", "tests", "--bin", bin, "--target-dir"])
+        .arg(&target);
+    succeed(command.current_dir(root()));
+    target.join("release").join(bin)
 }
 
 /// A copy of a program without symbol table and debug information.
