@@ -78,14 +78,22 @@ fn family(agent: &Agent, parent: u32, others: &[u32], seconds: u32) -> (Profile,
     (profile, reference.stacks())
 }
 
-/// The profile of a process, and perf's of the same window.
-fn process(agent: &Agent, pid: u32, seconds: u32) -> (Profile, Stacks) {
-    // Its tables are built by a first request, so that the window of the second begins at once, as perf's does.
-    drop(agent.cpu(pid, 1, HZ));
+/// The profile of each process, and perf's of the same window.
+fn processes<const N: usize>(agent: &Agent, pids: [u32; N], seconds: u32) -> [(Profile, Stacks); N] {
+    let all = |seconds| {
+        std::thread::scope(|scope| {
+            let requests = pids.map(|pid| scope.spawn(move || agent.cpu(pid, seconds, HZ)));
+            requests.map(|request| request.join().unwrap())
+        })
+    };
+    // Tables are built by the first requests, so that the window of the others begins at once, as perf's does.
+    drop(all(1));
     let folder = tempfile::tempdir().unwrap();
-    let reference = Reference::start(&[pid], seconds, folder.path());
-    let profile = agent.cpu(pid, seconds, HZ);
-    (profile, reference.stacks())
+    let reference = Reference::start(&pids, seconds, folder.path());
+    let profiles = all(seconds);
+    let stacks = reference.stacks();
+    let mut pids = pids.into_iter();
+    profiles.map(|profile| (profile, stacks.of(pids.next().unwrap())))
 }
 
 /// A Debian program.

@@ -1,6 +1,6 @@
 //! A C++ compiler below make, packers, sqlite's shell.
 
-use super::{HZ, assert_ends_as_gdb_shows, assert_passes, assert_whole, debian, process};
+use super::{HZ, assert_ends_as_gdb_shows, assert_passes, assert_whole, debian, processes};
 use rustix::process::Signal;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -108,15 +108,17 @@ fn packers_are_whole_and_their_nameless_frames_say_where_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let text = text_file(folder.path());
     let agent = Agent::start(&[]);
-    for (program, level, file) in
-        [("/usr/bin/gzip", "-9", "gzip"), ("/usr/bin/xz", "-9", "liblzma.so.5.4.1"), ("/usr/bin/zstd", "-19", "zstd")]
-    {
-        // Again and again, for none may end within the window.
-        let arguments = [&[level, "--stdout", "--quiet"], &[text.as_str(); 50][..]].concat();
-        let target = Target::start(debian(program), &arguments);
-        let (profile, perf) = process(&agent, target.pid(), 2);
-        assert_whole(&profile);
-        perf.assert_agree(&profile, file);
+    let files = ["gzip", "liblzma.so.5.4.1", "zstd"];
+    let packers = [("/usr/bin/gzip", "-9"), ("/usr/bin/xz", "-9"), ("/usr/bin/zstd", "-19")];
+    // Again and again, for none may end within the window.
+    let start = |(program, level)| {
+        Target::start(debian(program), &[&[level, "--stdout", "--quiet"], &[text.as_str(); 50][..]].concat())
+    };
+    let targets = packers.map(start);
+    let profiles = processes(&agent, targets.each_ref().map(Target::pid), 2);
+    for ((profile, perf), file) in profiles.iter().zip(files) {
+        assert_whole(profile);
+        perf.assert_agree(profile, file);
         let own = profile.share(|sample| sample.files.iter().any(|path| path.ends_with(file)));
         assert!(own >= 0.95, "{:.1} % in {file}\n{}", own * 100.0, profile.summary());
     }
@@ -136,7 +138,7 @@ select sum(length(a.word)) from item a, item b join item c on c.weight = (a.weig
 fn sqlite_is_named_by_its_library() {
     let target = Target::start(debian("/usr/bin/sqlite3"), &[":memory:", QUERY]);
     let agent = Agent::start(&[]);
-    let (profile, perf) = process(&agent, target.pid(), 2);
+    let [(profile, perf)] = processes(&agent, [target.pid()], 2);
     assert_whole(&profile);
     perf.assert_agree(&profile, "libsqlite3.so.0.8.6");
     assert_ends_as_gdb_shows(&profile, target.pid(), 8);

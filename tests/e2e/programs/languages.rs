@@ -1,6 +1,6 @@
 //! Async runtimes of Rust, C++ coroutines, and a static C library without tables.
 
-use super::{HZ, assert_passes, assert_whole, process};
+use super::{HZ, assert_passes, assert_whole, processes};
 use std::path::Path;
 use std::time::Duration;
 use tests::harness::profile::Sample;
@@ -21,34 +21,39 @@ fn assert_below(profile: &Profile, least: f64, path: &str) {
 }
 
 #[test]
-fn tokio_tasks_reach_their_runtime_and_its_threads() {
-    let target = Target::start(&programs::cargo("target-runtime"), &[]);
+fn async_rust_reaches_its_runtime_and_its_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let runtime = Target::start(&programs::cargo("target-runtime"), &[]);
+    let web = Target::start(&programs::cargo("target-web"), &[socket.to_str().unwrap()]);
+    wait::until_true("the server to listen", Duration::from_secs(20), || socket.exists());
+    let _clients = [(); 2].map(|()| super::requests(&socket, "collatz/3000"));
     let agent = Agent::start(&[]);
-    let (profile, perf) = process(&agent, target.pid(), 2);
-    assert_whole(&profile);
-    perf.assert_agree(&profile, "target-runtime");
-    assert_below(&profile, 0.8, "target_runtime::compute");
+    let profiles = processes(&agent, [runtime.pid(), web.pid()], 2);
+    for ((profile, perf), file) in profiles.iter().zip(["target-runtime", "target-web"]) {
+        assert_whole(profile);
+        perf.assert_agree(profile, file);
+        let named = profile.share(|sample| sample.label("thread").starts_with("tokio-rt-worker"));
+        assert!(named >= 0.99, "{:.1} % in threads of the runtime\n{}", named * 100.0, profile.summary());
+    }
+    let [(runtime, _), (web, _)] = profiles;
+    assert_tasks(&runtime);
+    assert_handler(&web);
+}
+
+/// Tasks are polled by workers; blocking work is done elsewhere.
+fn assert_tasks(profile: &Profile) {
+    assert_below(profile, 0.8, "target_runtime::compute");
+    assert_below(&profile.only(|sample| passes(sample, "target_runtime::cooperate")), 0.99, WORKER);
     let blocking = profile.only(|sample| sample.has("target_runtime::block"));
     assert_below(&blocking, 0.99, "tokio::runtime::blocking::task::BlockingTask");
     let in_worker = blocking.count_of(|sample| passes(sample, WORKER));
     assert_eq!(in_worker, 0, "blocking work in a worker of tasks\n{}", blocking.summary());
-    assert_below(&profile.only(|sample| passes(sample, "target_runtime::cooperate")), 0.99, WORKER);
-    let named = profile.share(|sample| sample.label("thread").starts_with("tokio-rt-worker"));
-    assert!(named >= 0.99, "{:.1} % in threads of the runtime\n{}", named * 100.0, profile.summary());
 }
 
-#[test]
-fn an_axum_handler_reaches_the_server_that_calls_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("socket");
-    let target = Target::start(&programs::cargo("target-web"), &[socket.to_str().unwrap()]);
-    wait::until_true("the server to listen", Duration::from_secs(20), || socket.exists());
-    let _clients = [(); 2].map(|()| super::requests(&socket, "collatz/3000"));
-    let agent = Agent::start(&[]);
-    let (profile, perf) = process(&agent, target.pid(), 2);
-    assert_whole(&profile);
-    perf.assert_agree(&profile, "target-web");
-    assert_below(&profile, 0.5, "target_web::longest_chain");
+/// A handler is below axum, hyper and a worker.
+fn assert_handler(profile: &Profile) {
+    assert_below(profile, 0.5, "target_web::longest_chain");
     let handled = profile.only(|sample| sample.has("target_web::longest_chain"));
     for caller in ["axum::handler::Handler", "hyper::", WORKER] {
         assert_below(&handled, 0.99, caller);
@@ -59,7 +64,7 @@ fn an_axum_handler_reaches_the_server_that_calls_it() {
 fn coroutines_are_below_those_that_resume_them() {
     let target = Target::start_ready(&programs::cpp("coroutines.cpp", &["-std=c++20"]), &[]);
     let agent = Agent::start(&[]);
-    let (profile, perf) = process(&agent, target.pid(), 2);
+    let [(profile, perf)] = processes(&agent, [target.pid()], 2);
     assert_whole(&profile);
     let file = target.exe().unwrap().file_name().unwrap().to_string_lossy().into_owned();
     perf.assert_agree(&profile, &file);
