@@ -66,14 +66,14 @@ pub fn go(name: &str, more: &[&str]) -> PathBuf {
     })
 }
 
-/// A program of this package that needs crates, as cargo builds it for release.
+/// A program of `tests/programs/async`, as cargo builds it for release.
 pub fn cargo(bin: &str) -> PathBuf {
     let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // A folder of its own would compile the crates once more.
     let target = root().join("target");
     command
-        .args(["build", "--quiet", "--locked", "--release", "-p", "tests", "--bin", bin, "--target-dir"])
+        .args(["build", "--quiet", "--locked", "--release", "-p", "targets", "--bin", bin, "--target-dir"])
         .arg(&target);
     succeed(command.current_dir(root()));
     target.join("release").join(bin)

@@ -64,10 +64,15 @@ impl Reference {
         Reference { child, file }
     }
 
-    /// Waits for its end and unwinds.
-    pub fn stacks(mut self) -> Stacks {
+    /// Waits for its end.
+    pub fn wait(&mut self) {
         let status = self.child.wait().expect("perf can be waited for");
         assert!(status.success(), "perf record: {status}");
+    }
+
+    /// Waits for its end and unwinds.
+    pub fn stacks(mut self) -> Stacks {
+        self.wait();
         let file = self.file.display().to_string();
         let text = super::tools::output("perf", &["script", "-i", &file, "--no-inline", "-F", "comm,pid,ip,sym,dso"]);
         Stacks { list: text.split("\n\n").filter_map(stack_of).collect() }

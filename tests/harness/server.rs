@@ -2,6 +2,8 @@
 //! makes it end them too.
 
 use super::{target, wait};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -34,15 +36,27 @@ impl User {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    signal: rustix::process::Signal,
+    signal: Signal,
+    /// Its whole process group gets the signal.
+    group: bool,
 }
 
 impl Server {
     /// Starts it; `signal` is what ends it and its children.
-    pub fn start(mut command: Command, signal: rustix::process::Signal) -> Server {
+    pub fn start(command: Command, signal: Signal) -> Server {
+        Server::launch(command, signal, false)
+    }
+
+    /// Starts a program that does not end what its children started; they are killed with it.
+    pub fn start_group(mut command: Command) -> Server {
+        command.process_group(0);
+        Server::launch(command, Signal::KILL, true)
+    }
+
+    fn launch(mut command: Command, signal: Signal, group: bool) -> Server {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-        Server { child, signal }
+        Server { child, signal, group }
     }
 
     /// Its process id: that of the master.
@@ -59,9 +73,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
+        let pid = Pid::from_child(&self.child);
+        let send = if self.group { kill_process_group } else { kill_process };
         // It may have ended by itself.
-        let _gone = rustix::process::kill_process(pid, self.signal).is_err();
+        let _gone = send(pid, self.signal).is_err();
         if std::thread::panicking() {
             // A second panic would hide the first.
             drop(self.child.wait());

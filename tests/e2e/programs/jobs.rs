@@ -1,7 +1,6 @@
 //! A C++ compiler below make, packers, sqlite's shell.
 
 use super::{HZ, assert_ends_as_gdb_shows, assert_passes, assert_whole, debian, processes};
-use rustix::process::Signal;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -42,7 +41,7 @@ fn make(folder: &Path) -> Server {
     rustix::fs::mkfifoat(rustix::fs::CWD, &gate, rustix::fs::Mode::RWXU).unwrap();
     let mut command = target::ending_with_us("TERM", &[], debian("/usr/bin/make"));
     command.arg("-j2").arg("-C").arg(folder);
-    let make = Server::start(command, Signal::TERM);
+    let make = Server::start_group(command);
     wait::until_true("make to wait at its gate", Duration::from_secs(20), || make.children().len() == 1);
     make
 }
@@ -72,14 +71,17 @@ fn a_cpp_compiler_is_asked_by_the_number_of_make() {
     meet_compiler(&agent);
     let folder = tempfile::tempdir().unwrap();
     let make = make(folder.path());
-    // All that is sampled is forked in the window.
+    let pid = make.pid();
+    // All that is sampled is forked in the window, and all ends with perf's window: a compiler's phases differ.
     let (profile, perf) = std::thread::scope(|scope| {
-        let request = scope.spawn(|| family(&agent, make.pid(), 4));
+        let request = scope.spawn(|| family(&agent, pid, 5));
         wait::until_true("the window to be open", Duration::from_secs(5), || {
             agent.metric("pprofd_http_in_flight_requests").is_some_and(|open| open >= 1.0)
         });
-        let perf = Reference::start(&[make.pid()], 3, folder.path());
+        let mut perf = Reference::start(&[pid], 3, folder.path());
         open_gate(folder.path());
+        perf.wait();
+        drop(make);
         (request.join().unwrap(), perf)
     });
     let compiler = profile.only(|sample| sample.label("comm") == "cc1plus");
