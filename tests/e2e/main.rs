@@ -28,6 +28,8 @@ mod life;
 mod oracles;
 // Profiles as input of the Go compiler.
 mod pgo;
+// Programs that people run: servers, compilers, packers, async runtimes.
+mod programs;
 // Files, names and stacks that other profilers stumble over.
 mod reach;
 // A server under load.

@@ -42,6 +42,11 @@ pub fn by(compiler: &str, name: &str, flags: &[&str]) -> PathBuf {
     compile(compiler, name, flags)
 }
 
+/// A C program with nothing but these flags, for the C library musl.
+pub fn musl(name: &str, flags: &[&str]) -> PathBuf {
+    compile("musl-gcc", name, &[&["-O2"], flags].concat())
+}
+
 /// A C++ program.
 pub fn cpp(name: &str, more: &[&str]) -> PathBuf {
     compile("g++", name, &[PLAIN, more].concat())
@@ -73,6 +78,19 @@ pub fn go_with_c(name: &str, more: &[&str]) -> PathBuf {
         command.env("CGO_ENABLED", "1").args(["build", "-o"]).arg(output).args(more).arg(source);
         command
     })
+}
+
+/// A program of `tests/programs/async`, as cargo builds it for release.
+pub fn cargo(bin: &str) -> PathBuf {
+    let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // A folder of its own would compile the crates once more.
+    let target = root().join("target");
+    command
+        .args(["build", "--quiet", "--locked", "--release", "-p", "targets", "--bin", bin, "--target-dir"])
+        .arg(&target);
+    succeed(command.current_dir(root()));
+    target.join("release").join(bin)
 }
 
 /// A copy of a program without symbol table and debug information.

@@ -112,7 +112,12 @@ impl Drop for Target {
 
 /// A command whose process the kernel kills when this test's thread dies (`setpriv` executes the program in its own place).
 pub fn dying_with_us(program: &Path) -> Command {
+    ending_with_us("KILL", &[], program)
+}
+
+/// The same by another signal, for programs that have children to end; with more flags of setpriv, e.g. the user.
+pub fn ending_with_us(signal: &str, flags: &[&str], program: &Path) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command.args(["--pdeathsig", signal]).args(flags).arg("--").arg(program);
     command
 }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Packages whose programs the end-to-end tests run: compilers of the targets and what packs their debug information, runtimes,
-/// judges (perf, gdb, bpftool), a server under load,
+/// judges (perf, gdb, bpftool), servers and tools that people profile,
 /// and an emulator with what its guest needs.
-const PACKAGES: [&str; 27] = [
+const PACKAGES: [&str; 32] = [
     "g++",
     "gcc",
     "libc6-dev",
@@ -31,6 +31,11 @@ const PACKAGES: [&str; 27] = [
     "curl",
     "redis-server",
     "redis-tools",
+    "postgresql-15",
+    "nginx-light",
+    "sqlite3",
+    "make",
+    "zstd",
     "qemu-system-x86",
     "seabios",
     "busybox-static",
