@@ -88,7 +88,7 @@ const FORMS: &[Form] = &[
     Form { name: "dwarf5-zlib", make: |_| burn("gcc", &["-O2", "-gdwarf-5", "-gz=zlib"]), ..ROW },
     Form {
         name: "dwarf5-zstd",
-        make: |here| here.from_usual("llvm-objcopy --compress-debug-sections=zstd burn"),
+        make: |here| here.usual_after("llvm-objcopy --compress-debug-sections=zstd burn"),
         ..ROW
     },
     Form {
@@ -112,12 +112,12 @@ const FORMS: &[Form] = &[
         names: Names::Lines,
         ..ROW
     },
-    Form { name: "stripped", make: |here| here.from_usual("strip --strip-all burn"), names: Names::Nothing, ..ROW },
+    Form { name: "stripped", make: |here| here.usual_after("strip --strip-all burn"), names: Names::Nothing, ..ROW },
     Form { name: "no-build-id", make: |_| burn("gcc", &["-O2", "-g", "-Wl,--build-id=none"]), ..ROW },
     Form {
         name: "debuglink",
         make: |here| {
-            here.from_usual(
+            here.usual_after(
                 "objcopy --only-keep-debug burn burn.debug; strip --strip-all burn; \
                  objcopy --add-gnu-debuglink=burn.debug burn",
             )
@@ -127,7 +127,7 @@ const FORMS: &[Form] = &[
     Form {
         name: "minidebug",
         make: |here| {
-            here.from_usual(
+            here.usual_after(
                 "objcopy --only-keep-debug burn whole; objcopy --strip-debug --remove-section=.comment whole mini; \
                  xz mini; strip --strip-all burn; objcopy --add-section .gnu_debugdata=mini.xz burn",
             )
@@ -148,7 +148,7 @@ const FORMS: &[Form] = &[
     },
     Form {
         name: "buildid-tree",
-        make: |here| here.from_usual("objcopy --only-keep-debug burn debug; strip --strip-all burn"),
+        make: |here| here.usual_after("objcopy --only-keep-debug burn debug; strip --strip-all burn"),
         run: workshop::beside_its_debug_file,
         ..ROW
     },
@@ -233,7 +233,6 @@ const FORMS: &[Form] = &[
         program: &REMAPPED,
         names: Names::Lines,
         stacks: Stacks::Main("jit code without frame pointer"),
-        ..ROW
     },
     Form {
         name: "remapped-nofp",
@@ -242,7 +241,6 @@ const FORMS: &[Form] = &[
         program: &REMAPPED,
         names: Names::Lines,
         stacks: Stacks::Leaf(&["jit code without frame pointer", "no mapping"]),
-        ..ROW
     },
     Form {
         name: "remapped-stripped",
@@ -251,7 +249,6 @@ const FORMS: &[Form] = &[
         program: &REMAPPED,
         names: Names::Nothing,
         stacks: Stacks::Main("jit code without frame pointer"),
-        ..ROW
     },
     Form {
         name: "remapped-in-part",
@@ -260,7 +257,6 @@ const FORMS: &[Form] = &[
         program: &REMAPPED,
         names: Names::Lines,
         stacks: Stacks::Main("jit code without frame pointer"),
-        ..ROW
     },
     // Places.
     Form { name: "memfd", run: workshop::in_memory, ..ROW },
@@ -282,7 +278,7 @@ impl Running {
     fn start(form: &'static Form) -> Running {
         let folder = Folder::new();
         let program = (form.make)(&folder);
-        let target = (form.run)(&folder, program);
+        let target = (form.run)(&folder, &program);
         Running { form, target, _folder: folder }
     }
 

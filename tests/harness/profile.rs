@@ -18,13 +18,16 @@ pub struct Profile {
     pub samples: Vec<Sample>,
 }
 
+/// A source file, or nothing, and a line, or 0.
+pub type Source = (String, i64);
+
 /// A stack with its values and labels.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
     /// Function names, ROOT FIRST, inlined calls included.
     pub stack: Vec<String>,
-    /// Source file (or nothing) and line (or 0) of each name in `stack`.
-    pub sources: Vec<(String, i64)>,
+    /// Where each name in `stack` is.
+    pub sources: Vec<Source>,
     /// File names of the mappings that its locations lie in, ROOT FIRST, one a location.
     pub files: Vec<String>,
     /// Number of samples (the first column).
@@ -270,7 +273,7 @@ pub fn is_named(function: &str, name: &str) -> bool {
 /// Looks up locations by id.
 struct Names<'a> {
     message: &'a message::Profile,
-    locations: BTreeMap<u64, Vec<(String, (String, i64))>>,
+    locations: BTreeMap<u64, Vec<(String, Source)>>,
     files: BTreeMap<u64, String>,
 }
 

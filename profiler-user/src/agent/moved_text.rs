@@ -5,8 +5,8 @@ use super::exact;
 use super::sources::Sources;
 use crate::event::{FileOffset, ImageId};
 use crate::symbolize::sources::MadeCode;
-use crate::target::open::MovedText;
-use crate::worker::api::{SymbolFrame, Symbolized};
+use crate::target::open::{MovedText, TextSegment};
+use crate::worker::api::{Segment, SymbolFrame, Symbolized};
 use crate::worker::{Subject, TrustDomain};
 use profiler_ebpf::reasons::Reason;
 use std::collections::HashMap;
@@ -61,7 +61,8 @@ impl CodeWithoutFile {
         let domain = TrustDomain { owner: text.file.owner, mount_namespace: text.file.mount_namespace };
         let subject = Subject::of_process(domain, image.process, text.file.file.as_fd());
         let names = self.0.worker.facts_of(subject).and_then(|facts| {
-            let place = |address: &u64| Some((*address, text.offset_of(*address, &facts.segments)?));
+            let segments: Vec<TextSegment> = facts.segments.iter().map(text_segment).collect();
+            let place = |address: &u64| Some((*address, text.offset_of(*address, &segments)?));
             let (addresses, offsets): (Vec<u64>, Vec<FileOffset>) = addresses.iter().filter_map(place).unzip();
             let names = self.0.worker.symbolize(subject, &offsets, None)?;
             let or_place = |(name, offset)| named_by_place(name, &text.file.path, offset);
@@ -75,6 +76,10 @@ impl CodeWithoutFile {
             }
         }
     }
+}
+
+fn text_segment(segment: &Segment) -> TextSegment {
+    TextSegment { offset: segment.offset, size: segment.size, address: segment.address }
 }
 
 /// The file is known, so a frame without a function says where in it it lies.

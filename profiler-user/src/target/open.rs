@@ -19,7 +19,7 @@ mod walk;
 mod ways;
 
 pub use attempt::{Attempt, Refusal, Way};
-pub use moved_text::MovedText;
+pub use moved_text::{MovedText, TextSegment};
 pub use pool::{Opener, OpenerConfig, OpenerCounts};
 
 use super::proc::Proc;

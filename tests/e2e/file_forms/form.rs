@@ -1,7 +1,7 @@
 //! A form of a file: how it is made, how it runs, what its profile must show.
 
 use super::workshop::Folder;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tests::harness::profile::{Sample, is_named};
 use tests::harness::{Profile, Target, judge};
 
@@ -15,7 +15,7 @@ pub(super) struct Form {
     /// Makes the program.
     pub(super) make: fn(&Folder) -> PathBuf,
     /// Starts it.
-    pub(super) run: fn(&Folder, PathBuf) -> Target,
+    pub(super) run: fn(&Folder, &Path) -> Target,
     /// What its time is spent in.
     pub(super) program: &'static Program,
     /// What is known of its functions.

@@ -34,7 +34,7 @@ impl Folder {
     }
 
     /// [`usual`], changed by a script.
-    pub(super) fn from_usual(&self, script: &str) -> PathBuf {
+    pub(super) fn usual_after(&self, script: &str) -> PathBuf {
         self.copy(&usual(), "burn");
         self.script(script)
     }
@@ -77,8 +77,8 @@ pub(super) fn halves(folder: &Folder, flags: &[&str]) -> PathBuf {
 }
 
 /// As it is.
-pub(super) fn plain(_folder: &Folder, program: PathBuf) -> Target {
-    Target::start(&program, &[])
+pub(super) fn plain(_folder: &Folder, program: &Path) -> Target {
+    Target::start(program, &[])
 }
 
 /// In a mount namespace of its own, after a script there that must succeed.
@@ -89,7 +89,7 @@ fn apart(script: &str, program: &Path) -> Target {
 }
 
 /// With the debug file `debug` of the folder where its build ID leads.
-pub(super) fn beside_its_debug_file(folder: &Folder, program: PathBuf) -> Target {
+pub(super) fn beside_its_debug_file(folder: &Folder, program: &Path) -> Target {
     let notes = tools::output("readelf", &["-n", program.to_str().unwrap()]);
     let id = notes.lines().find_map(|line| line.trim().strip_prefix("Build ID: ")).expect("a build ID");
     let (first, rest) = id.split_at(2);
@@ -97,21 +97,21 @@ pub(super) fn beside_its_debug_file(folder: &Folder, program: PathBuf) -> Target
     let place = format!("{DEBUG}/.build-id/{first}");
     let debug = folder.at("debug");
     let script = format!("mount -t tmpfs none {DEBUG}; mkdir -p {place}; cp {} {place}/{rest}.debug", debug.display());
-    apart(&script, &program)
+    apart(&script, program)
 }
 
 /// In memory, from a file without a path.
-pub(super) fn in_memory(_folder: &Folder, program: PathBuf) -> Target {
+pub(super) fn in_memory(_folder: &Folder, program: &Path) -> Target {
     let launcher = programs::c("cases/memory_launcher.c", &[]);
     Target::spawn_until(launcher.to_str().unwrap(), &[program.to_str().unwrap()], "/memfd:prog (deleted)")
 }
 
 /// In the lower layer of an overlay that only it sees.
-pub(super) fn on_overlay(folder: &Folder, program: PathBuf) -> Target {
+pub(super) fn on_overlay(folder: &Folder, program: &Path) -> Target {
     for part in ["lower", "upper", "work", "merged"] {
         std::fs::create_dir(folder.at(part)).unwrap();
     }
-    folder.copy(&program, "lower/burn");
+    folder.copy(program, "lower/burn");
     let [lower, upper, work, merged] =
         ["lower", "upper", "work", "merged"].map(|part| folder.at(part).display().to_string());
     let layers = format!("lowerdir={lower},upperdir={upper},workdir={work}");
@@ -119,34 +119,34 @@ pub(super) fn on_overlay(folder: &Folder, program: PathBuf) -> Target {
 }
 
 /// Mounted over an empty file that only it does not see.
-pub(super) fn bind_mounted(folder: &Folder, program: PathBuf) -> Target {
+pub(super) fn bind_mounted(folder: &Folder, program: &Path) -> Target {
     let place = folder.at("burn-mounted");
     std::fs::write(&place, "").unwrap();
     apart(&format!("mount --bind {} {}", program.display(), place.display()), &place)
 }
 
 /// On a file system whose mount is gone but for its use.
-pub(super) fn unmounted(folder: &Folder, program: PathBuf) -> Target {
+pub(super) fn unmounted(folder: &Folder, program: &Path) -> Target {
     let mount = folder.at("mount");
     std::fs::create_dir(&mount).unwrap();
     let place = mount.join("burn");
-    let [from, to, at] = [&program, &place, &mount].map(|path| path.display().to_string());
+    let [from, to, at] = [program, &place, &mount].map(|path| path.display().to_string());
     let target = apart(&format!("mount -t tmpfs none {at}; cp {from} {to}"), &place);
     tools::output("nsenter", &["-m", "-t", &target.pid().to_string(), "umount", "-l", &at]);
     target
 }
 
 /// A copy that is deleted once it runs.
-pub(super) fn deleted(folder: &Folder, program: PathBuf) -> Target {
-    let copy = folder.copy(&program, "burn");
+pub(super) fn deleted(folder: &Folder, program: &Path) -> Target {
+    let copy = folder.copy(program, "burn");
     let target = Target::start(&copy, &[]);
     std::fs::remove_file(&copy).unwrap();
     target
 }
 
 /// A copy over which another program is put once it runs.
-pub(super) fn replaced(folder: &Folder, program: PathBuf) -> Target {
-    let copy = folder.copy(&program, "burn");
+pub(super) fn replaced(folder: &Folder, program: &Path) -> Target {
+    let copy = folder.copy(program, "burn");
     let target = Target::start(&copy, &[]);
     let other = folder.copy(&programs::by("gcc", "forms/folded.c", &["-O2", "-g"]), "other");
     std::fs::rename(other, &copy).unwrap();
@@ -154,11 +154,11 @@ pub(super) fn replaced(folder: &Folder, program: PathBuf) -> Target {
 }
 
 /// With its text moved to anonymous memory: all of it, or all but its first and its last page.
-pub(super) fn remapped(_folder: &Folder, program: PathBuf) -> Target {
-    Target::start_ready(&program, &["whole"])
+pub(super) fn remapped(_folder: &Folder, program: &Path) -> Target {
+    Target::start_ready(program, &["whole"])
 }
 
 /// As [`remapped`], all but the first and the last page.
-pub(super) fn remapped_in_part(_folder: &Folder, program: PathBuf) -> Target {
-    Target::start_ready(&program, &["middle"])
+pub(super) fn remapped_in_part(_folder: &Folder, program: &Path) -> Target {
+    Target::start_ready(program, &["middle"])
 }

@@ -11,12 +11,22 @@ use super::ways::{PLACE, named};
 use super::{MAX_FILE_SIZE, OpenError, Opened};
 use crate::event::{FileOffset, ProcessId};
 use crate::target::proc::{Area, Proc};
-use crate::worker::api::Segment;
 use rustix::fs::{CWD, Mode, openat, readlinkat};
 
 /// Runs of one process that are looked at.
 const MAX_RUNS: usize = 16;
 const PAGE: u64 = 4096;
+
+/// An executable segment of a file, as its headers say.
+#[derive(Clone, Copy, Debug)]
+pub struct TextSegment {
+    /// Offset in the file.
+    pub offset: u64,
+    /// Bytes in the file.
+    pub size: u64,
+    /// Address as linked.
+    pub address: u64,
+}
 
 /// A run of executable memory that may hold a file's text.
 #[derive(Debug)]
@@ -28,7 +38,7 @@ pub struct MovedText {
 
 impl MovedText {
     /// Where in the file an address lies, whose executable segments these are; `None` if it is not known to lie in it.
-    pub fn offset_of(&self, address: u64, segments: &[Segment]) -> Option<FileOffset> {
+    pub fn offset_of(&self, address: u64, segments: &[TextSegment]) -> Option<FileOffset> {
         self.run.offset_of(address, segments).map(FileOffset)
     }
 }
@@ -45,7 +55,7 @@ struct Run {
 }
 
 impl Run {
-    fn offset_of(&self, address: u64, segments: &[Segment]) -> Option<u64> {
+    fn offset_of(&self, address: u64, segments: &[TextSegment]) -> Option<u64> {
         if !(self.start..self.end).contains(&address) {
             return None;
         }
@@ -54,13 +64,13 @@ impl Run {
             None => (self.start, self.only_fit(segments)?),
         };
         let offset = offset.checked_add_signed(address.checked_signed_diff(start)?)?;
-        let holds = |s: &Segment| offset.checked_sub(s.offset).is_some_and(|at| at < s.size);
+        let holds = |s: &TextSegment| offset.checked_sub(s.offset).is_some_and(|at| at < s.size);
         segments.iter().any(holds).then_some(offset)
     }
 
     /// Offset of the first page of the one segment that takes as many pages as the run has.
-    fn only_fit(&self, segments: &[Segment]) -> Option<u64> {
-        let pages = |segment: &&Segment| {
+    fn only_fit(&self, segments: &[TextSegment]) -> Option<u64> {
+        let pages = |segment: &&TextSegment| {
             let end = segment.address.checked_add(segment.size).and_then(|end| end.checked_next_multiple_of(PAGE));
             end.and_then(|end| end.checked_sub(segment.address / PAGE * PAGE)) == Some(self.end - self.start)
         };
@@ -141,7 +151,7 @@ mod tests {
     const FILE: Option<(u64, u64)> = Some((1, 2));
     const OTHER: Option<(u64, u64)> = Some((1, 3));
     /// Text of 2 pages and a bit at address 0x15c0, offset 0x5c0, as lld lays it out.
-    const TEXT: Segment = Segment { offset: 0x5c0, size: 0x2100, address: 0x15c0 };
+    const TEXT: TextSegment = TextSegment { offset: 0x5c0, size: 0x2100, address: 0x15c0 };
 
     fn area(start: u64, end: u64, executable: bool, offset: u64, file: Option<(u64, u64)>) -> Area {
         Area { start, end, executable, offset, file }
@@ -193,7 +203,7 @@ mod tests {
     fn two_segments_of_one_size_decide_nothing() {
         let areas = [area(0x1000, 0x4000, true, 0, None), area(0x4000, 0x5000, false, 0, FILE)];
         let run = runs(&areas, &[0x2000])[0];
-        let second = Segment { offset: 0x9000, size: 0x3000, address: 0xa000 };
+        let second = TextSegment { offset: 0x9000, size: 0x3000, address: 0xa000 };
         assert_eq!(run.offset_of(0x2000, &[TEXT]), Some(0x1000));
         assert_eq!(run.offset_of(0x2000, &[TEXT, second]), None);
     }
