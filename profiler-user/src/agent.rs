@@ -1,5 +1,6 @@
 //! Builds the parts, owns the threads and the order of shutdown.
 
+mod made_code;
 mod metrics;
 mod pumps;
 mod sources;
@@ -20,6 +21,7 @@ use crate::telemetry::{logging, rooms};
 use crate::watch::{Watch, WatchConfig};
 use crate::worker::{self, Worker, WorkerConfig};
 use anyhow::Context;
+use made_code::MadeNames;
 use profiler_ebpf::abi::event::FileKey;
 use pumps::{Orders, Pumps, RingClocks};
 use sources::Sources;
@@ -142,11 +144,18 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
         inventory,
         proc,
         clocks,
-        perf_maps,
+        perf_maps: perf_maps.clone(),
         worker: worker.clone(),
     });
+    let made = Arc::new(MadeNames {
+        tables: tables.clone(),
+        inventory: Arc::clone(&sources.inventory),
+        opener: perf_maps,
+        worker: worker.clone(),
+        perf_maps: sources.clone(),
+    });
     let budget = usize::try_from(config.names_memory).unwrap_or(usize::MAX);
-    let symbolizer = Symbolizer::new(sources.clone(), sources.clone(), sources.clone(), budget);
+    let symbolizer = Symbolizer::new(sources.clone(), sources.clone(), made, budget);
 
     rooms::watch(&metrics, &watch);
     rooms::symbolizer(&metrics, &symbolizer);

@@ -16,6 +16,7 @@
 //! | `given` | what only the agent can open |
 //! | [`names`] | all of the above, for one address |
 //! | [`perf_map`] | names of code that a runtime made, from its own map |
+//! | [`jit_dump`] | the same, with lines, from its jitdump |
 
 pub mod debug_file;
 pub mod demangle;
@@ -24,6 +25,7 @@ pub mod eh_frame;
 pub mod elf;
 mod given;
 mod headerless;
+pub mod jit_dump;
 pub mod mini;
 pub mod names;
 mod pclntab;

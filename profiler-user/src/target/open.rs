@@ -9,6 +9,7 @@
 mod attempt;
 mod below;
 mod debug;
+mod jit_dump;
 mod parts;
 mod path;
 mod perf_map;
@@ -16,6 +17,7 @@ mod pool;
 mod ways;
 
 pub use attempt::{Attempt, Refusal, Way};
+pub use jit_dump::is_jit_dump;
 pub use pool::{Opener, OpenerConfig, OpenerCounts};
 
 use super::proc::Proc;

@@ -57,6 +57,8 @@ enum Key {
     Mapped(FileNumber),
     /// The perf map of a process.
     PerfMap(ProcessId),
+    /// The jitdump of a process.
+    JitDump(ProcessId),
 }
 
 /// A debug file, and whom its bytes may lie to.
@@ -86,14 +88,18 @@ pub struct Subject<'f> {
 impl<'f> Subject<'f> {
     /// A file alone.
     pub fn new(domain: TrustDomain, file: FileNumber, fd: BorrowedFd<'f>) -> Self {
-        Subject { domain, key: Key::Mapped(file), fd, debug: None, parts: false, other: None }
+        Subject::of(domain, Key::Mapped(file), fd)
+    }
+
+    fn of(domain: TrustDomain, key: Key, fd: BorrowedFd<'f>) -> Self {
+        Subject { domain, key, fd, debug: None, parts: false, other: None }
     }
 
     /// Under which number the worker keeps the file; a perf map is not kept.
     fn number(&self) -> u32 {
         match self.key {
             Key::Mapped(file) => file.0,
-            Key::PerfMap(_) => 0,
+            Key::PerfMap(_) | Key::JitDump(_) => 0,
         }
     }
 
@@ -235,10 +241,29 @@ impl Worker {
         fd: BorrowedFd<'_>,
         addresses: &[u64],
     ) -> Result<Vec<Symbolized>, WorkerError> {
-        let subject = Subject { domain, key: Key::PerfMap(process), fd, debug: None, parts: false, other: None };
+        self.made(Subject::of(domain, Key::PerfMap(process), fd), addresses, Verb::PerfMap)
+    }
+
+    /// As [`Worker::perf_map`], by the process's jitdump.
+    pub fn jit_dump(
+        &self,
+        domain: TrustDomain,
+        process: ProcessId,
+        fd: BorrowedFd<'_>,
+        addresses: &[u64],
+    ) -> Result<Vec<Symbolized>, WorkerError> {
+        self.made(Subject::of(domain, Key::JitDump(process), fd), addresses, Verb::JitDump)
+    }
+
+    fn made(
+        &self,
+        subject: Subject<'_>,
+        addresses: &[u64],
+        verb: impl Fn(Offsets) -> Verb,
+    ) -> Result<Vec<Symbolized>, WorkerError> {
         let mut names = Vec::with_capacity(addresses.len());
         while let Some(asked) = next_of(addresses, names.len()) {
-            let verb = Verb::PerfMap(Offsets { offsets: asked.to_vec() });
+            let verb = verb(Offsets { offsets: asked.to_vec() });
             names.extend(self.shared.ask(subject, Urgency::Names, verb, More::default(), |answer| match answer {
                 Answer::Names(names) => checked(&names, asked.len()),
                 other => Err(unexpected(other)),

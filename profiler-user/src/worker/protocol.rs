@@ -63,7 +63,7 @@ pub(super) struct Request {
     /// Under which number the worker keeps the parsed file.
     #[prost(uint32, tag = "3")]
     pub(super) file: u32,
-    #[prost(oneof = "Verb", tags = "4, 5, 6, 7, 8")]
+    #[prost(oneof = "Verb", tags = "4, 5, 6, 7, 8, 9")]
     pub(super) verb: Option<Verb>,
 }
 
@@ -80,6 +80,9 @@ pub(super) enum Verb {
     /// The file is a perf map, and the offsets are addresses.
     #[prost(message, tag = "8")]
     PerfMap(Offsets),
+    /// The file is a jitdump, and the offsets are addresses.
+    #[prost(message, tag = "9")]
+    JitDump(Offsets),
 }
 
 /// What the debug file must have, if it was found by a debug link.
