@@ -226,9 +226,10 @@ fn child_of(pid: u32) -> u32 {
 /// 13: the map counts that the process wrote under its own number into its own `/tmp`, never a stranger's under the host's.
 #[test]
 fn a_map_of_a_pid_namespace_is_read_there_and_not_under_the_hosts_number() {
-    let inside = "mount -t tmpfs none /tmp && exec \"$0\"";
-    let program = programs::c("cases/made_code.c", &[]);
-    let arguments = ["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inside, program.to_str().unwrap()];
+    let folder = tempfile::tempdir().unwrap();
+    programs::copy_to(&programs::c("cases/made_code.c", &[]), &folder.path().join("program"));
+    let inside = "mount --bind \"$0\" /tmp && exec /tmp/program";
+    let arguments = ["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inside, folder.path().to_str().unwrap()];
     let outside = Target::start_ready(Path::new("/usr/bin/unshare"), &arguments);
     let pid = child_of(outside.pid());
     let decoy = PathBuf::from(format!("/tmp/perf-{pid}.map"));

@@ -10,12 +10,13 @@ use std::process::Command;
 /// Packages whose programs the end-to-end tests run: compilers of the targets and what packs their debug information, runtimes,
 /// judges (perf, gdb, bpftool), a server under load,
 /// and an emulator with what its guest needs.
-const PACKAGES: [&str; 22] = [
+const PACKAGES: [&str; 23] = [
     "g++",
     "gcc",
     "libc6-dev",
     "binutils",
     "llvm-22",
+    "dwz",
     "xz-utils",
     "linux-perf",
     "gdb",

@@ -92,8 +92,8 @@ fn remedy(runtime: Runtime, reason: Reason) -> String {
         Reason::AnonymousCode => runtime.perf_map().to_owned(),
         Reason::NoSymbol => "neither its perf map (/tmp/perf-PID.map) nor its jitdump names that code".to_owned(),
         Reason::NotOpened => {
-            "the perf map (/tmp/perf-PID.map) must be a regular file of the process's user or root, not older than the \
-             process, at most 64 MiB"
+            "its perf map (/tmp/perf-PID.map) or jitdump must be a regular file of the process's user or root, not older than \
+             the process, at most 64 MiB (a jitdump: 1 GiB)"
                 .to_owned()
         }
         other => format!("{} ({})", other.name(), other.sentence().trim_end_matches('.')),
