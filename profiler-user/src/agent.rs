@@ -1,5 +1,6 @@
 //! Builds the parts, owns the threads and the order of shutdown.
 
+mod made_code;
 mod metrics;
 mod moved_text;
 mod pumps;
@@ -22,6 +23,7 @@ use crate::telemetry::{logging, rooms};
 use crate::watch::{Watch, WatchConfig};
 use crate::worker::{self, Worker, WorkerConfig};
 use anyhow::Context;
+use made_code::MadeNames;
 use moved_text::CodeWithoutFile;
 use profiler_ebpf::abi::event::FileKey;
 use pumps::{Orders, Pumps, RingClocks};
@@ -148,12 +150,19 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
         inventory,
         proc,
         clocks,
-        perf_maps,
+        perf_maps: perf_maps.clone(),
         late: late.clone(),
         worker: worker.clone(),
     });
+    let made = MadeNames {
+        tables: tables.clone(),
+        inventory: Arc::clone(&sources.inventory),
+        opener: perf_maps,
+        worker: worker.clone(),
+        perf_maps: sources.clone(),
+    };
+    let made = Arc::new(CodeWithoutFile { made, sources: sources.clone() });
     let budget = usize::try_from(config.names_memory).unwrap_or(usize::MAX);
-    let made = Arc::new(CodeWithoutFile(sources.clone()));
     let symbolizer = Symbolizer::new(sources.clone(), sources.clone(), made, budget);
 
     rooms::watch(&metrics, &watch);

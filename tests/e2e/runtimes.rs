@@ -228,3 +228,83 @@ fn a_program_that_is_gone_keeps_its_frames_and_says_why() {
     assert!(gone >= 0.5, "{:.1} %\n{}", gone * 100.0, profile.summary());
     assert!(comment_with(&profile, "of samples: process gone"), "{:?}", profile.comments());
 }
+
+/// The only child of a process.
+fn child_of(pid: u32) -> u32 {
+    wait::until("a child", Duration::from_secs(10), || {
+        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?.trim().parse().ok()
+    })
+}
+
+/// 13: the map counts that the process wrote under its own number into its own `/tmp`, never a stranger's under the host's.
+#[test]
+fn a_map_of_a_pid_namespace_is_read_there_and_not_under_the_hosts_number() {
+    let folder = tempfile::tempdir().unwrap();
+    programs::copy_to(&programs::c("cases/made_code.c", &[]), &folder.path().join("program"));
+    let inside = "mount --bind \"$0\" /tmp && exec /tmp/program";
+    let arguments = ["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inside, folder.path().to_str().unwrap()];
+    let outside = Target::start_ready(Path::new("/usr/bin/unshare"), &arguments);
+    let pid = child_of(outside.pid());
+    let decoy = PathBuf::from(format!("/tmp/perf-{pid}.map"));
+    std::fs::write(&decoy, "1000 7ffffffff000 wrong_decoy\n").unwrap();
+    let agent = Agent::start(&[]);
+    let profile = agent.cpu(pid, 2, HZ);
+    std::fs::remove_file(&decoy).unwrap();
+    assert_eq!(profile.count_of(|sample| sample.has("wrong_decoy")), 0, "{}", profile.summary());
+    assert!(profile.share_of("jit_hot_kernel") >= 0.9, "{}", profile.summary());
+    let hot = profile.only(|sample| sample.has("jit_hot_kernel"));
+    let called = hot.share(|sample| sample.has_chain(&["jit_hot_kernel", "run_jit", "main"]));
+    assert!(called >= 0.95, "{:.1} %\n{}", called * 100.0, hot.summary());
+}
+
+/// (file, line) of each place in a function.
+fn lines_of(profile: &Profile, function: &str) -> Vec<(String, i64)> {
+    let message = &profile.message;
+    let functions = || message.function.iter().filter(|known| profile.text(known.name) == function);
+    let lines = message.location.iter().flat_map(|location| &location.line);
+    let of_it = |line: &tests::harness::message::Line| {
+        let function = functions().find(|function| function.id == line.function_id)?;
+        Some((profile.text(function.filename).to_owned(), line.line))
+    };
+    lines.filter_map(of_it).collect()
+}
+
+#[test]
+fn a_jitdump_names_moved_code_and_its_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = Target::start_ready(&programs::c("cases/made_code.c", &[]), &[folder.path().to_str().unwrap()]);
+    let dump = folder.path().join(format!("jit-{}.dump", target.pid()));
+    let agent = Agent::start(&[]);
+    let profile = agent.cpu(target.pid(), 2, HZ);
+    let called = profile.share(|sample| sample.has_chain(&["dumped_hot_kernel", "run_jit", "main"]));
+    assert!(called >= 0.9, "{:.1} %\n{}", called * 100.0, profile.summary());
+    let lines = lines_of(&profile, "dumped_hot_kernel");
+    let right = |(file, line): &(String, i64)| file == "/src/made.jit" && [5, 7].contains(line);
+    assert!(lines.iter().any(|(_, line)| *line == 7) && lines.iter().all(right), "{lines:?}");
+    // Of another user it is not to be believed.
+    std::os::unix::fs::chown(&dump, Some(65_534), None).unwrap();
+    let profile = agent.cpu(target.pid(), 1, HZ);
+    assert_eq!(profile.count_of(|sample| sample.has("dumped_hot_kernel")), 0, "{}", profile.summary());
+}
+
+#[test]
+fn node_with_a_jitdump_is_named_with_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, clock) = (programs::source("split.js"), folder.path().join("clock"));
+    // It writes its dump into the current folder.
+    let inside = "cd \"$1\" && exec /usr/bin/node --perf-prof --no-logfile-per-isolate --logfile=v8.log \"$2\" \"$3\"";
+    let words = [folder.path(), &source, &clock].map(|path| path.to_str().unwrap().to_owned());
+    let arguments = [&["-c", inside, "sh"], &words.each_ref().map(String::as_str)[..]].concat();
+    let target = Target::spawn_unchecked(Path::new("sh"), &arguments);
+    let published = Published::at(&clock);
+    published.wait();
+    assert!(folder.path().join(format!("jit-{}.dump", target.pid())).exists());
+    let agent = Agent::start(&[]);
+    let profile = wait::until("the tables of the runtime's files", Duration::from_mins(1), || {
+        Some(agent.cpu(target.pid(), 2, HZ)).filter(|profile| !comment_with(profile, "table pending"))
+    });
+    let named = profile.share(|sample| sample.has("first") || sample.has("second"));
+    assert!(named >= 0.9, "{:.1} %\n{}", named * 100.0, profile.summary());
+    let lines = lines_of(&profile, "first");
+    assert!(lines.iter().any(|(file, line)| file.ends_with("split.js") && *line > 0), "{lines:?}");
+}

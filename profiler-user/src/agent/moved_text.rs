@@ -1,7 +1,8 @@
-//! Names of code without a file: by the process's perf map, and of what no map names, by the file whose text it is, if the
-//! process has moved its text into anonymous memory.
+//! Names of code without a file: what the process itself tells, and of what that does not name, the file whose text it is,
+//! if the process has moved its text into anonymous memory.
 
 use super::exact;
+use super::made_code::MadeNames;
 use super::sources::Sources;
 use crate::event::{FileOffset, ImageId};
 use crate::symbolize::sources::MadeCode;
@@ -17,12 +18,15 @@ use std::time::Duration;
 /// How long opening the files may take (a file system may block).
 const OPEN_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Names by perf map and by moved text.
-pub(super) struct CodeWithoutFile(pub(super) Arc<Sources>);
+/// Names of made code and of moved text.
+pub(super) struct CodeWithoutFile {
+    pub(super) made: MadeNames,
+    pub(super) sources: Arc<Sources>,
+}
 
 impl MadeCode for CodeWithoutFile {
     fn symbolize(&self, image: ImageId, addresses: &[u64]) -> Result<Vec<Symbolized>, Reason> {
-        let made = MadeCode::symbolize(self.0.as_ref(), image, addresses);
+        let made = self.made.symbolize(image, addresses);
         let answers = match made {
             Err(Reason::ProcessGone) => return made,
             Ok(answers) => answers,
@@ -42,14 +46,15 @@ impl CodeWithoutFile {
         if addresses.is_empty() {
             return names;
         }
-        let texts =
-            self.0.perf_maps.moved_text(image.process, addresses.to_vec(), OPEN_DEADLINE).unwrap_or_else(|error| {
+        let texts = self.sources.perf_maps.moved_text(image.process, addresses.to_vec(), OPEN_DEADLINE).unwrap_or_else(
+            |error| {
                 tracing::debug!(%error, pid = %image.process.pid, "cannot look for moved text");
                 Vec::new()
-            });
+            },
+        );
         // The memory is that of the program that runs now.
         let (start, exec_id) = (image.process.start, image.exec_id);
-        if !texts.is_empty() && exact(&self.0.inventory, image.process.pid) == Some((start, exec_id)) {
+        if !texts.is_empty() && exact(&self.sources.inventory, image.process.pid) == Some((start, exec_id)) {
             for text in &texts {
                 names.extend(self.names_in(image, text, addresses));
             }
@@ -59,12 +64,12 @@ impl CodeWithoutFile {
 
     fn names_in(&self, image: ImageId, text: &MovedText, addresses: &[u64]) -> Vec<(u64, Symbolized)> {
         let domain = TrustDomain { owner: text.file.owner, mount_namespace: text.file.mount_namespace };
-        let subject = Subject::of_process(domain, image.process, text.file.file.as_fd());
-        let names = self.0.worker.facts_of(subject).and_then(|facts| {
+        let subject = Subject::moved_text(domain, image.process, text.file.file.as_fd());
+        let names = self.sources.worker.facts_of(subject).and_then(|facts| {
             let segments: Vec<TextSegment> = facts.segments.iter().map(text_segment).collect();
             let place = |address: &u64| Some((*address, text.offset_of(*address, &segments)?));
             let (addresses, offsets): (Vec<u64>, Vec<FileOffset>) = addresses.iter().filter_map(place).unzip();
-            let names = self.0.worker.symbolize(subject, &offsets, None)?;
+            let names = self.sources.worker.symbolize(subject, &offsets, None)?;
             let or_place = |(name, offset)| named_by_place(name, &text.file.path, offset);
             Ok((addresses, names.into_iter().zip(offsets).map(or_place).collect::<Vec<_>>()))
         });

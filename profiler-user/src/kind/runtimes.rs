@@ -90,10 +90,10 @@ pub(super) fn sentences(samples: &Samples<'_>) -> Vec<String> {
 fn remedy(runtime: Runtime, reason: Reason) -> String {
     match reason {
         Reason::AnonymousCode => runtime.perf_map().to_owned(),
-        Reason::NoSymbol => "the perf map (/tmp/perf-PID.map) does not name that code".to_owned(),
+        Reason::NoSymbol => "neither its perf map (/tmp/perf-PID.map) nor its jitdump names that code".to_owned(),
         Reason::NotOpened => {
-            "the perf map (/tmp/perf-PID.map) must be a regular file of the process's user or root, not older than the \
-             process, at most 64 MiB"
+            "its perf map (/tmp/perf-PID.map) or jitdump must be a regular file of the process's user or root, not older than \
+             the process, at most 64 MiB (a jitdump: 1 GiB)"
                 .to_owned()
         }
         other => format!("{} ({})", other.name(), other.sentence().trim_end_matches('.')),
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn who_has_a_map_is_not_told_to_write_one() {
         let wanted = [
-            "Functions are missing in 16.67 % of samples: the perf map (/tmp/perf-PID.map) does not name that code.",
+            "Functions are missing in 16.67 % of samples: neither its perf map (/tmp/perf-PID.map) nor its jitdump names that code.",
             "Functions are missing in 33.33 % of samples: process gone (The process had exited, or run another program, before \
              the names of the code that it made were read).",
         ];

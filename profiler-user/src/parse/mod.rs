@@ -18,6 +18,7 @@
 //! | [`names`] | all of the above, for one address |
 //! | `survey` | what a file is and has, for people |
 //! | [`perf_map`] | names of code that a runtime made, from its own map |
+//! | [`jit_dump`] | the same, with lines, from its jitdump |
 
 pub mod debug_file;
 pub mod demangle;
@@ -27,6 +28,7 @@ pub mod elf;
 mod given;
 mod go;
 mod headerless;
+pub mod jit_dump;
 pub mod mini;
 pub mod names;
 mod pclntab;

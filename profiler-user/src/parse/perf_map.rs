@@ -75,7 +75,7 @@ fn hexadecimal(text: &[u8]) -> Option<u64> {
 }
 
 /// What the name says: V8's and CPython's hold the source file too. All other names are taken as they are.
-fn frame(name: &[u8]) -> SymbolFrame {
+pub(super) fn frame(name: &[u8]) -> SymbolFrame {
     let system_name = String::from_utf8_lossy(name.get(..MAX_NAME).unwrap_or(name)).into_owned();
     let (name, file, start_line) =
         v8(&system_name).or_else(|| cpython(&system_name)).unwrap_or_else(|| (plain(&system_name), String::new(), 0));
@@ -88,6 +88,11 @@ fn plain(name: &str) -> String {
 
 /// Kinds of script code; node 18 and older tell functions apart by when they were compiled.
 const V8_KINDS: [&str; 4] = ["JS:", "LazyCompile:", "Function:", "Script:"];
+
+/// A name that V8 gave.
+pub(super) fn is_v8(name: &[u8]) -> bool {
+    V8_KINDS.iter().any(|kind| name.starts_with(kind.as_bytes()))
+}
 
 /// `JS:*name file:line:column`; the sign tells how far the function is optimized (`~`, `^`, `+`, `*`). Some have no name, and
 /// node 18 and older write no column.

@@ -10,6 +10,7 @@
 mod attempt;
 mod below;
 mod debug;
+mod jit_dump;
 mod moved_text;
 mod parts;
 mod path;
@@ -19,6 +20,7 @@ mod walk;
 mod ways;
 
 pub use attempt::{Attempt, Refusal, Way};
+pub use jit_dump::is_jit_dump;
 pub use moved_text::{MovedText, TextSegment};
 pub use pool::{Opener, OpenerConfig, OpenerCounts};
 

@@ -55,8 +55,12 @@ struct Counts {
 enum Key {
     /// A mapped file.
     Mapped(FileNumber),
-    /// A file that a process leads to: no number stands for it, and the worker does not keep it.
-    Of(ProcessId),
+    /// A file whose text a process moved.
+    MovedText(ProcessId),
+    /// The perf map of a process.
+    PerfMap(ProcessId),
+    /// The jitdump of a process.
+    JitDump(ProcessId),
 }
 
 /// A debug file, and whom its bytes may lie to.
@@ -86,19 +90,23 @@ pub struct Subject<'f> {
 impl<'f> Subject<'f> {
     /// A file alone.
     pub fn new(domain: TrustDomain, file: FileNumber, fd: BorrowedFd<'f>) -> Self {
-        Subject { domain, key: Key::Mapped(file), fd, debug: None, parts: false, other: None }
+        Subject::of(domain, Key::Mapped(file), fd)
     }
 
-    /// A file that a process leads to without mapping its code; it is read anew at each question.
-    pub fn of_process(domain: TrustDomain, process: ProcessId, fd: BorrowedFd<'f>) -> Self {
-        Subject { domain, key: Key::Of(process), fd, debug: None, parts: false, other: None }
+    fn of(domain: TrustDomain, key: Key, fd: BorrowedFd<'f>) -> Self {
+        Subject { domain, key, fd, debug: None, parts: false, other: None }
+    }
+
+    /// A file whose text a process moved, so that nothing maps it; it is read anew at each question.
+    pub fn moved_text(domain: TrustDomain, process: ProcessId, fd: BorrowedFd<'f>) -> Self {
+        Subject::of(domain, Key::MovedText(process), fd)
     }
 
     /// Under which number the worker keeps the file, or 0.
     fn number(&self) -> u32 {
         match self.key {
             Key::Mapped(file) => file.0,
-            Key::Of(_) => 0,
+            Key::MovedText(_) | Key::PerfMap(_) | Key::JitDump(_) => 0,
         }
     }
 
@@ -252,10 +260,29 @@ impl Worker {
         fd: BorrowedFd<'_>,
         addresses: &[u64],
     ) -> Result<Vec<Symbolized>, WorkerError> {
-        let subject = Subject::of_process(domain, process, fd);
+        self.made(Subject::of(domain, Key::PerfMap(process), fd), addresses, Verb::PerfMap)
+    }
+
+    /// As [`Worker::perf_map`], by the process's jitdump.
+    pub fn jit_dump(
+        &self,
+        domain: TrustDomain,
+        process: ProcessId,
+        fd: BorrowedFd<'_>,
+        addresses: &[u64],
+    ) -> Result<Vec<Symbolized>, WorkerError> {
+        self.made(Subject::of(domain, Key::JitDump(process), fd), addresses, Verb::JitDump)
+    }
+
+    fn made(
+        &self,
+        subject: Subject<'_>,
+        addresses: &[u64],
+        verb: impl Fn(Offsets) -> Verb,
+    ) -> Result<Vec<Symbolized>, WorkerError> {
         let mut names = Vec::with_capacity(addresses.len());
         while let Some(asked) = next_of(addresses, names.len()) {
-            let verb = Verb::PerfMap(Offsets { offsets: asked.to_vec() });
+            let verb = verb(Offsets { offsets: asked.to_vec() });
             names.extend(self.shared.ask(subject, Urgency::Names, verb, More::default(), |answer| match answer {
                 Answer::Names(names) => checked(&names, asked.len()),
                 other => Err(unexpected(other)),

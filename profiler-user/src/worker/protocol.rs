@@ -63,7 +63,7 @@ pub(super) struct Request {
     /// Under which number the worker keeps the parsed file.
     #[prost(uint32, tag = "3")]
     pub(super) file: u32,
-    #[prost(oneof = "Verb", tags = "4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "Verb", tags = "4, 5, 6, 7, 8, 9, 10")]
     pub(super) verb: Option<Verb>,
 }
 
@@ -83,6 +83,9 @@ pub(super) enum Verb {
     /// What the file is and has, with a debug file or without.
     #[prost(message, tag = "9")]
     Survey(Empty),
+    /// The file is a jitdump, and the offsets are addresses.
+    #[prost(message, tag = "10")]
+    JitDump(Offsets),
 }
 
 /// What the debug file must have, if it was found by a debug link.

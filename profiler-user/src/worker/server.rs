@@ -11,6 +11,7 @@ use super::sandbox::{self, Sandbox};
 use super::{survey, table};
 use crate::event::FileOffset;
 use crate::parse::ParseError;
+use crate::parse::jit_dump;
 use crate::parse::names::ParsedFile;
 use crate::parse::perf_map;
 use crate::parse::source::FILE_BUDGET;
@@ -144,6 +145,10 @@ impl Server {
                 // Read at each question: it grows.
                 let text = perf_map::read(File::from(file))?;
                 Ok(Answer::Names(names(perf_map::symbolize(&text, &asked.offsets).into_iter())))
+            }
+            (Some(Verb::JitDump(asked)), None) if asked.offsets.len() <= MAX_OFFSETS => {
+                self.make_room(0);
+                Ok(Answer::Names(names(jit_dump::symbolize(File::from(file), &asked.offsets)?.into_iter())))
             }
             _ => Err(ServerError::Malformed),
         }

@@ -5,7 +5,7 @@
 
 use super::{
     DebugFound, DebugWanted, KeyOf, MAX_FILE_SIZE, MovedText, OpenError, Opened, PartFound, PartsWanted, debug,
-    moved_text, open, parts, perf_map,
+    jit_dump, moved_text, open, parts, perf_map,
 };
 use crate::event::{FileSeen, ProcessId};
 use crate::target::proc::Proc;
@@ -144,12 +144,22 @@ impl Opener {
 
     /// Opens the perf map of a process, within `deadline`. Blocks.
     pub fn open_perf_map(&self, process: ProcessId, deadline: Duration) -> Result<Opened, OpenError> {
-        let task: Task<Result<Opened, OpenError>> =
-            Box::new(move |shared| match perf_map::open(&shared.proc, process) {
-                // That there is none is no failure.
-                Err(error @ (OpenError::NoPerfMap | OpenError::Gone)) => Ok(Err(error)),
-                other => other.map(Ok),
-            });
+        self.open_made(Box::new(move |shared| perf_map::open(&shared.proc, process)), deadline)
+    }
+
+    /// Opens the jitdump that a process maps, within `deadline`. Blocks.
+    pub fn open_jit_dump(&self, process: ProcessId, seen: &FileSeen, deadline: Duration) -> Result<Opened, OpenError> {
+        let seen = seen.clone();
+        let find = move |shared: &Shared| jit_dump::find(&shared.proc, process, &seen, shared.key_of.as_ref());
+        self.open_made(Box::new(find), deadline)
+    }
+
+    fn open_made(&self, open: Task<Opened>, deadline: Duration) -> Result<Opened, OpenError> {
+        let task: Task<Result<Opened, OpenError>> = Box::new(move |shared| match open(shared) {
+            // That there is none is no failure.
+            Err(error @ (OpenError::NoPerfMap | OpenError::Gone)) => Ok(Err(error)),
+            other => other.map(Ok),
+        });
         let result = self.ask(task, deadline)?;
         if result.is_ok() {
             self.shared.opened.fetch_add(1, Ordering::Relaxed);
