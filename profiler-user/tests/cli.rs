@@ -139,3 +139,27 @@ fn a_foreign_namespace_is_refused() {
         assert!(error.contains("PID namespace: not the initial one"), "{error}");
     }
 }
+
+#[test]
+fn a_file_is_described() {
+    let output = pprofd(&["doctor", "--file", env!("CARGO_BIN_EXE_pprofd")], &[]);
+    let (text, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    for said in [
+        "position-independent program",
+        "symbol table",
+        "functions by .eh_frame",
+        "rows: stack pointer",
+        "bytes of code",
+    ] {
+        assert!(text.contains(said), "{said} is not said:\n{text}");
+    }
+}
+
+#[test]
+fn a_file_of_which_nothing_can_be_said_is_an_error_that_says_why() {
+    check(&["doctor", "--file", "/nowhere/x"], &[], 64, "cannot open /nowhere/x: No such file");
+    check(&["doctor", "--file", "/"], &[], 64, "/ is not a regular file: give the path of a program");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    check(&["doctor", "--file", source], &[], 64, "not a 64-bit little-endian ELF file");
+}

@@ -45,7 +45,7 @@ pub(super) fn survey(
         uncovered: coverage.uncovered,
         holes: coverage.holes,
         largest: largest.collect(),
-        refused: refused.into_iter().map(|refused| rules(refused, symbols, named)).collect(),
+        refused: refused.iter().map(|refused| rules(refused, symbols, named)).collect(),
     })
 }
 
@@ -77,13 +77,13 @@ fn names_from(elf: &Elf, debug_file: Option<&Elf>) -> Vec<String> {
 }
 
 /// The function at an address, else the first one up to `end`.
-fn first_in<'s>(symbols: &'s Symbols, start: u64, end: u64) -> Option<&'s [u8]> {
+fn first_in(symbols: &Symbols, start: u64, end: u64) -> Option<&[u8]> {
     let behind =
         || symbols.iter().skip_while(|symbol| symbol.address < start).take_while(|symbol| symbol.address < end);
     symbols.find(start).or_else(|| behind().next()).map(|symbol| symbol.name)
 }
 
-fn rules(refused: Refused, symbols: &Symbols, named: impl Fn(&[u8]) -> String) -> RefusedRules {
+fn rules(refused: &Refused, symbols: &Symbols, named: impl Fn(&[u8]) -> String) -> RefusedRules {
     let of =
         |address: &u64| symbols.find(*address).map_or_else(|| format!("at {address:#x}"), |symbol| named(symbol.name));
     let mut functions: Vec<String> = refused.places.iter().map(of).collect();

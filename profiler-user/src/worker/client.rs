@@ -192,7 +192,7 @@ impl Worker {
     /// What a file is and has, with its debug file if there is one. Blocks.
     pub fn survey(&self, subject: Subject<'_>) -> Result<FileSurvey, WorkerError> {
         self.shared.ask(subject, Urgency::Names, Verb::Survey(Empty {}), More::default(), |answer| match answer {
-            Answer::Survey(said) => survey::check(said).map_err(WorkerError::Hostile),
+            Answer::Survey(said) => survey::check(&said).map_err(WorkerError::Hostile),
             other => Err(unexpected(other)),
         })
     }

@@ -33,7 +33,7 @@ pub(super) fn message(survey: FileSurvey) -> Survey {
     }
 }
 
-pub(super) fn check(survey: Survey) -> Result<FileSurvey, &'static str> {
+pub(super) fn check(survey: &Survey) -> Result<FileSurvey, &'static str> {
     let long = |list: usize| list > MAX_LIST;
     let functions = survey.refused.iter().any(|refused| long(refused.functions.len()));
     if long(survey.names_from.len()) || long(survey.largest.len()) || survey.refused.len() > MAX_KINDS || functions {
@@ -70,9 +70,9 @@ mod tests {
     fn a_survey_comes_back_clean_or_not_at_all() {
         let refused = RefusedRules { kind: "CFA expression".into(), rows: 3, functions: vec!["a\nb".into()] };
         let survey = FileSurvey { form: "program".into(), refused: vec![refused], ..FileSurvey::default() };
-        let back = check(message(survey.clone()));
+        let back = check(&message(survey.clone()));
         assert_eq!(back.map(|back| back.refused[0].functions.clone()), Ok(vec!["a\u{fffd}b".to_owned()]));
         let long = FileSurvey { names_from: vec![String::new(); MAX_LIST + 1], ..survey };
-        assert!(check(message(long)).is_err());
+        assert!(check(&message(long)).is_err());
     }
 }

@@ -240,3 +240,77 @@ fn cfa_register(register: Register) -> Option<u8> {
 fn general(register: Register) -> Option<u8> {
     u8::try_from(register.0).ok().filter(|number| *number < 16)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RDX: Register = Register(1);
+    const R8: Register = Register(8);
+    const R9: Register = Register(9);
+
+    /// CFA, return address, RBP, RSP -> the rule, if it can be evaluated.
+    fn rule(cfa: Rule, return_address: Where, rbp: Where, rsp: Where) -> Option<Rule> {
+        let mut rule = cfa;
+        put_return_address(&mut rule, return_address)?;
+        put_rbp(&mut rule, rbp);
+        put_rsp(&mut rule, rsp)?;
+        Some(rule)
+    }
+
+    fn cfa(register: Register, offset: i64) -> Rule {
+        register_and_offset(register, offset).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_setcontext_says() {
+        let saved = rule(cfa(RDX, 0), Where::AtCfa(168), Where::AtCfa(120), Where::AtCfa(160));
+        let expected = Rule {
+            kind: KIND_DEREF,
+            cfa_register: 17,
+            cfa_offset: 160,
+            rbp_kind: RBP_AT_BASE,
+            rbp_offset: 120,
+            ra_kind: RA_AT_BASE,
+            ra_register: 21,
+            ..Rule::default()
+        };
+        assert_eq!(saved, Some(expected));
+        // Below the structure, at no whole word, or too far above nothing is looked for.
+        for at in [-16, 12, 8 * 256] {
+            assert_eq!(rule(cfa(RDX, 0), Where::AtCfa(at), Where::Unchanged, Where::Unchanged), None, "{at}");
+        }
+    }
+
+    #[test]
+    fn what_longjmp_says() {
+        let goes_on = rule(cfa(Register(5), 0), Where::In(RDX), Where::In(R9), Where::In(R8));
+        let expected = Rule {
+            cfa_register: 24,
+            rbp_kind: RBP_IN_REGISTER,
+            rbp_offset: 9,
+            ra_kind: RA_IN_REGISTER,
+            ra_register: 1,
+            ..Rule::default()
+        };
+        assert_eq!(goes_on, Some(expected));
+        // With RSP in a register nothing may be relative to the CFA.
+        assert_eq!(rule(cfa(RSP, 8), Where::Unchanged, Where::Unchanged, Where::In(R8)), None);
+        assert_eq!(rule(cfa(RSP, 8), Where::In(RDX), Where::AtCfa(-16), Where::In(R8)), None);
+        assert_eq!(rule(cfa(RSP, 8), Where::Unchanged, Where::Unchanged, Where::Unknown), None);
+    }
+
+    #[test]
+    fn a_frame_pointer_at_a_register_is_one_at_the_cfa_where_it_can_be() {
+        let rbp = |cfa: Rule, at| {
+            rule(cfa, Where::Unchanged, at, Where::Unchanged).map(|rule| (rule.rbp_kind, rule.rbp_offset))
+        };
+        assert_eq!(rbp(cfa(RSP, 200), Where::At(RSP, 160)), Some((RBP_AT_CFA, -40)));
+        assert_eq!(rbp(cfa(RDX, 0), Where::At(RBP, 0)), Some((RBP_AT_RBP, 0)));
+        let in_memory = dereference(RSP, 152, 8).unwrap_or_default();
+        assert_eq!(rbp(in_memory, Where::At(RSP, 160)), Some((RBP_AT_BASE, 160)));
+        assert_eq!(rbp(in_memory, Where::At(RDX, 160)).map(|rbp| rbp.0), Some(RBP_UNDEFINED));
+        assert_eq!(rbp(cfa(RSP, 8), Where::Undefined), Some((RBP_SAME, 0)));
+        assert_eq!(rbp(cfa(RSP, 8), Where::AtCfa(1 << 40)).map(|rbp| rbp.0), Some(RBP_UNDEFINED));
+    }
+}
