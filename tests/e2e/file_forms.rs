@@ -282,9 +282,10 @@ impl Running {
         Running { form, target, _folder: folder }
     }
 
+    /// Its samples but those from before its table was there: it ran before the agent did.
     fn of(&self, host: &Profile) -> Profile {
         let pid = self.target.pid().to_string();
-        host.only(|sample| sample.label("pid") == pid)
+        host.only(|sample| sample.label("pid") == pid && sample.label("reason") != PENDING)
     }
 }
 
@@ -294,13 +295,10 @@ fn every_form_shows_what_its_file_tells() {
     for some in FORMS.chunks(AT_ONCE) {
         let running: Vec<Running> = some.iter().map(Running::start).collect();
         let agent = Agent::start(&[]);
-        let all = |holds: &dyn Fn(&Profile) -> bool, host: &Profile| running.iter().all(|one| holds(&one.of(host)));
-        // Programs that were there before the agent get their tables when samples meet them.
-        let is_known = |own: &Profile| own.count() > 0 && own.count_of(|sample| sample.label("reason") == PENDING) == 0;
-        wait::until_true("a table of each form", PATIENCE, || all(&is_known, &agent.host(1, HZ)));
-        let mut profile = agent.host(2, HZ);
+        let enough = |host: &Profile| running.iter().all(|one| one.of(host).count() >= ENOUGH);
+        let mut profile = agent.host(3, HZ);
         wait::until_true("enough samples of each form", PATIENCE, || {
-            all(&|own| own.count() >= ENOUGH, &profile) || {
+            enough(&profile) || {
                 profile.samples.extend(agent.host(2, HZ).samples);
                 false
             }
