@@ -13,6 +13,8 @@ fn check(flags: &[&str], seconds: u32) -> Profile {
     let published = Published::at(&clock);
     published.wait();
     let agent = Agent::start(&[]);
+    // However busy the host is, its tables are built before what is judged.
+    agent.cpu(target.pid(), 1, 99);
     let profile = agent.cpu(target.pid(), seconds, 997);
     let paths = ["main.first", "main.second"];
     let measured = paths.map(|path| profile.cpu_of(|sample| sample.has(path)));
@@ -78,7 +80,9 @@ fn a_stripped_go_program_with_c_code_and_a_plugin() {
     let target = Target::start(&programs::go_with_c("host.go", &["-ldflags=-s -w"]), &arguments);
     let published = Published::at(&clock);
     published.wait();
-    let profile = Agent::start(&[]).cpu(target.pid(), 3, 997);
+    let agent = Agent::start(&[]);
+    agent.cpu(target.pid(), 1, 99);
+    let profile = agent.cpu(target.pid(), 3, 997);
     let in_go = |sample: &Sample| sample.has_chain(&["main.generic[...]", "main.inner.Spin"]);
     // The C function has no name any more, but a caller.
     let in_c = |sample: &Sample| sample.has("runtime.asmcgocall") || sample.has("main._Cfunc_in_c");

@@ -62,11 +62,20 @@ struct Call {
 }
 
 impl Go {
-    /// The Go code of a file; `None` if it has none, or none that can be understood.
+    /// The Go code of a file; `None` if it has none, or none that can be understood, which then costs nothing.
     pub(super) fn read(elf: &Elf) -> Option<Go> {
         if !elf.is_go() {
             return None;
         }
+        let before = elf.source().left();
+        let found = Go::understood(elf);
+        if found.is_none() {
+            elf.source().release(before.saturating_sub(elf.source().left()));
+        }
+        found
+    }
+
+    fn understood(elf: &Elf) -> Option<Go> {
         let table = Pclntab::read(elf).ok()?;
         let text = text::start(elf, &table)?;
         let trees = Module::find(elf, &table).and_then(|module| Trees::find(elf, &table, &module));
