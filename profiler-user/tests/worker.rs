@@ -5,8 +5,8 @@ mod common;
 
 use common::rule_at;
 use profiler_ebpf::unwind::rule::{
-    CODE_STOP, CODE_UNSUPPORTED, KIND_FRAME_POINTER, KIND_PLT, KIND_REGISTER, KIND_SIGNAL, RA_IN_REGISTER, RBP_AT_CFA,
-    RBP_SAME, REGISTER_BP, REGISTER_SP, Rule,
+    CODE_STOP, CODE_UNSUPPORTED, KIND_DEREF, KIND_FRAME_POINTER, KIND_PLT, KIND_REGISTER, KIND_SIGNAL, RA_AT_BASE,
+    RA_IN_REGISTER, RBP_AT_CFA, RBP_SAME, REGISTER_BP, REGISTER_SP, Rule,
 };
 use profiler_user::event::{FileNumber, FileOffset};
 use profiler_user::worker::api::{Fit, SymbolFrame, Symbolized, UnwindTable};
@@ -398,6 +398,12 @@ fn check_row(row: &Row, code: u16, rule: Rule) {
     let what = format!("{row:x?} -> {code:#x} {rule:?}");
     if row.ra.as_deref() == Some("u") {
         return assert_eq!(code, CODE_STOP, "{what}");
+    }
+    if let Some(above) = row.ra.as_deref().and_then(|ra| ra.strip_prefix("c+")) {
+        // All is in a structure: the caller's RSP is not the CFA but a word in memory, too.
+        let offset: i32 = row.cfa.split_once('+').unwrap().1.parse().unwrap();
+        let expected = (KIND_DEREF, RA_AT_BASE, offset + above.parse::<i32>().unwrap());
+        return assert_eq!((rule.kind, rule.ra_kind, 8 * i32::from(rule.ra_register)), expected, "{what}");
     }
     if row.ra.as_deref() != Some("c-8") {
         return assert!(code == CODE_UNSUPPORTED || rule.ra_kind == RA_IN_REGISTER, "{what}");
