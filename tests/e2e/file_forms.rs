@@ -98,7 +98,7 @@ const FORMS: &[Form] = &[
                 "clang -O2 -g -gsplit-dwarf -c -o split.o burn.c; clang -o burn split.o; test -s split.dwo",
             )
         },
-        names: Names::Lines,
+        names: Names::Inlines,
         ..ROW
     },
     Form {
@@ -109,7 +109,7 @@ const FORMS: &[Form] = &[
                  llvm-dwp split.dwo -o burn.dwp; rm split.dwo; test -s burn.dwp",
             )
         },
-        names: Names::Lines,
+        names: Names::Inlines,
         ..ROW
     },
     Form { name: "stripped", make: |here| here.usual_after("strip --strip-all burn"), names: Names::Nothing, ..ROW },
@@ -143,7 +143,7 @@ const FORMS: &[Form] = &[
                  readelf -S burn | grep -q gnu_debugaltlink",
             )
         },
-        names: Names::Lines,
+        names: Names::Inlines,
         ..ROW
     },
     Form {
