@@ -3,8 +3,10 @@
 use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
+use tests::harness::profile::Sample;
 use tests::harness::{Agent, Target, agent, programs, tools, wait};
 
 /// Runs the agent, which must end by itself.
@@ -50,6 +52,18 @@ fn a_missing_capability_is_named_and_is_77() {
         command.args(["--bounding-set", dropped, "--inh-caps", dropped, "--"]).arg(agent::binary());
         assert_ends(&ends(command), 77, &[name]);
     }
+}
+
+#[test]
+fn the_capabilities_of_the_doctor_are_enough() {
+    let listed = "-all,+bpf,+perfmon,+sys_ptrace,+dac_read_search,+checkpoint_restore,+syslog";
+    let mut bare = tests::harness::target::dying_with_us(Path::new("setpriv"));
+    bare.args(["--bounding-set", listed, "--inh-caps", listed, "--"]).arg(agent::binary());
+    let agent = Agent::start_by(bare, &[]);
+    let target = Target::start(&programs::c("burner.c", &[]), &[]);
+    let profile = agent.cpu(target.pid(), 2, 997);
+    let whole = |sample: &Sample| sample.has_chain(&["burn_outer", "main"]);
+    assert!(profile.complete_share(whole) >= 0.99, "{:?}\n{}", profile.comments(), profile.summary());
 }
 
 #[test]

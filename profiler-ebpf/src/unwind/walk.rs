@@ -49,6 +49,9 @@ pub const LOST_FRAME_POINTER: u64 = 1;
 /// Farthest that a frame pointer may lead up the stack in one step.
 const MAX_FRAME: u64 = 1 << 20;
 
+/// Arguments of a program that are believed.
+const MAX_ARGUMENTS: u64 = 1 << 16;
+
 /// What a step came to: 0 the walk goes on, else the code of a [`Reason`].
 pub type Outcome = u32;
 /// The walk goes on.
@@ -94,6 +97,8 @@ struct Frame {
     return_at: u64,
     /// A return address that is not on the stack, else 0.
     return_address: u64,
+    /// 1 if no more than the frame pointer of an interrupted function leads there, which may be any number.
+    guessed: u64,
 }
 
 impl Frame {
@@ -101,7 +106,7 @@ impl Frame {
     #[inline(always)]
     fn new(cfa: u64, bp_offset: i64) -> Frame {
         let bp_at = if bp_offset == 0 { 0 } else { cfa.wrapping_add(bp_offset as u64) };
-        Frame { cfa, bp_at, return_at: cfa.wrapping_sub(8), return_address: 0 }
+        Frame { cfa, bp_at, return_at: cfa.wrapping_sub(8), return_address: 0, guessed: 0 }
     }
 }
 
@@ -134,6 +139,9 @@ pub fn step<M: Memory, R: Rules>(cursor: &mut Cursor, code: u32, memory: &mut M,
     let Some((below, on_stack)) = memory.pair(frame.return_at.wrapping_sub(8)) else {
         return Reason::UnreadableStack as u32;
     };
+    if frame.guessed != 0 && on_stack == 0 {
+        return Reason::BadFramePointer as u32;
+    }
     if frame.bp_at.wrapping_add(8) == frame.return_at {
         cursor.bp = below;
     } else if frame.bp_at != 0 {
@@ -145,6 +153,17 @@ pub fn step<M: Memory, R: Rules>(cursor: &mut Cursor, code: u32, memory: &mut M,
     cursor.is_return = 1;
     cursor.all_registers = 0;
     GO_ON
+}
+
+/// The stack is as a program finds it (System V ABI, "Initial Stack and Register State"): the number of arguments, and the address
+/// of the first, which lies farther up. A frame pointer of zero alone says little of a function that was interrupted: code that
+/// keeps none uses its register for other numbers.
+#[inline(always)]
+fn begins_process<M: Memory>(sp: u64, memory: &mut M) -> bool {
+    match memory.pair(sp) {
+        Some((count, first)) => count.wrapping_sub(1) < MAX_ARGUMENTS && first > sp && is_near(first, sp),
+        None => false,
+    }
 }
 
 /// Is a little farther up the stack than `sp`, or there.
@@ -214,14 +233,16 @@ fn by_rule<M: Memory>(cursor: &mut Cursor, rule: &Rule, memory: &mut M, frame: &
         }
         KIND_FRAME_POINTER => {
             cursor.by_frame_pointer = 1;
+            let guessed = (cursor.all_registers != 0 && rule.threshold == 0) as u64;
             if cursor.bp == 0 {
-                return Reason::CompleteByFramePointer as u32;
+                let is_root = guessed == 0 || begins_process(cursor.sp, memory);
+                return if is_root { Reason::CompleteByFramePointer } else { Reason::BadFramePointer } as u32;
             }
             let same_stack = is_near(cursor.bp, cursor.sp);
             if cursor.bp & 7 != 0 || (rule.threshold == 0 && !same_stack) {
                 return Reason::BadFramePointer as u32;
             }
-            *frame = Frame::new(cursor.bp.wrapping_add(16), -16);
+            *frame = Frame { guessed, ..Frame::new(cursor.bp.wrapping_add(16), -16) };
             GO_ON
         }
         KIND_STOP => root(cursor),

@@ -141,6 +141,24 @@ fn a_frame_pointer_without_a_table_leads_up_a_little_or_ends() {
 }
 
 #[test]
+fn the_frame_pointer_of_an_interrupted_function_is_no_proof_of_the_root() {
+    let at = |bp| Cursor { bp, ..leaf() };
+    ends(FIXED[1], at(0), Reason::BadFramePointer);
+    ends(FIXED[5], at(0), Reason::CompleteByFramePointer);
+    let with = |written: &[(u64, u64)], mut cursor: Cursor| {
+        let words = (0..32).map(|i| (SP + 8 * i, MARK + i)).chain(written.iter().copied()).collect();
+        let mut memory = FakeMemory { words, ..FakeMemory::default() };
+        Reason::from_code(memory.step(&mut cursor, CODE_FRAME_POINTER.into(), &Dictionary::fixed()))
+    };
+    let begins = [(SP, 2), (SP + 8, SP + 4000)];
+    assert_eq!(with(&begins, at(0)), Some(Reason::CompleteByFramePointer), "the first instructions of a program");
+    assert_eq!(with(&[(SP, 0), begins[1]], at(0)), Some(Reason::BadFramePointer));
+    assert_eq!(with(&[begins[0], (SP + 8, SP - 8)], at(0)), Some(Reason::BadFramePointer));
+    assert_eq!(with(&[(SP + 16, 0), (SP + 24, 0)], at(SP + 16)), Some(Reason::BadFramePointer));
+    assert_eq!(with(&[(SP + 16, 0), (SP + 24, 0)], Cursor { bp: SP + 16, ..caller() }), None, "zero_return decides");
+}
+
+#[test]
 fn a_frame_pointer_of_go_may_lead_to_another_stack() {
     let elsewhere = Cursor { sp: SP + (4 << 20), bp: SP + 16, ..caller() };
     ends(FIXED[1], elsewhere, Reason::BadFramePointer);

@@ -39,6 +39,11 @@ pub enum KernelError {
     /// The object lacks a map or program that this version needs.
     #[error("the BPF object has no `{0}`: it does not belong to this version")]
     Missing(&'static str),
+    /// Memory for unwind tables must be described as the object describes it, and the description is out of reach.
+    #[error(
+        "this kernel (older than 6.2?) wants CAP_SYS_ADMIN for the memory of unwind tables: add it, or run as root"
+    )]
+    PlainPool(#[source] Box<KernelError>),
     /// A system call failed.
     #[error("cannot {action}")]
     System {

@@ -163,13 +163,15 @@ impl Maps<'_> {
 
 fn table_maps(maps: &mut Maps<'_>) -> Result<TableMaps, KernelError> {
     let Map::Array(inner) = maps.raw("POOL_INNER")? else { return Err(KernelError::Missing("POOL_INNER")) };
-    Ok(TableMaps {
+    let mut tables = TableMaps {
         template: InnerTemplate::of(&inner)?,
         pool: maps.take::<ArrayOfMaps<MapData, MapData>>("POOL")?,
         inner: Vec::new(),
         dictionary: maps.take("DICTIONARY")?,
         files: maps.take("FILES")?,
-    })
+    };
+    tables.prove()?;
+    Ok(tables)
 }
 
 /// Descriptors and facts of the loaded programs.

@@ -1,7 +1,8 @@
 //! Inner maps of the pool of unwind rows.
 //!
 //! Kernels 5.15 to 6.1 demand that an inner map carries the same BTF as the template in the object; maps that aya makes
-//! at run time carry none, so they are made here, with the BTF of a map of the inner type that the object declares.
+//! at run time carry none, so they are made here, with the BTF of a map of the inner type that the object declares. Getting at
+//! that BTF again takes CAP_SYS_ADMIN; without it maps are made without, which later kernels take.
 
 use super::KernelError;
 use super::syscall::{Attributes, Command, bpf, bpf_fd, put_u64, raw};
@@ -20,7 +21,8 @@ const INFO_VALUE_TYPE: usize = 18;
 /// How inner maps are to be made.
 pub(super) struct InnerTemplate {
     info: [u32; 32],
-    btf: OwnedFd,
+    /// `None`: we may not have it.
+    btf: Option<OwnedFd>,
 }
 
 impl InnerTemplate {
@@ -37,9 +39,17 @@ impl InnerTemplate {
         let mut attributes: Attributes = [0; 32];
         attributes[0] = info[INFO_BTF];
         // SAFETY: no pointers.
-        let btf = unsafe { bpf_fd(Command::BtfById, &mut attributes, 4) }
-            .map_err(KernelError::system("open the BTF of the BPF object"))?;
+        let btf = match unsafe { bpf_fd(Command::BtfById, &mut attributes, 4) } {
+            Ok(btf) => Some(btf),
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => None,
+            Err(error) => return Err(KernelError::system("open the BTF of the BPF object")(error)),
+        };
         Ok(InnerTemplate { info, btf })
+    }
+
+    /// Its maps are what the object declares, so every kernel takes them.
+    pub(super) fn is_exact(&self) -> bool {
+        self.btf.is_some()
     }
 
     /// A new inner map of `entries` chunks.
@@ -51,9 +61,11 @@ impl InnerTemplate {
         attributes[3] = entries;
         attributes[4] = self.info[INFO_FLAGS];
         // inner_map_fd 5, numa_node 6, name 7..=10, ifindex 11
-        attributes[12] = raw(self.btf.as_fd());
-        attributes[13] = self.info[INFO_KEY_TYPE];
-        attributes[14] = self.info[INFO_VALUE_TYPE];
+        if let Some(btf) = &self.btf {
+            attributes[12] = raw(btf.as_fd());
+            attributes[13] = self.info[INFO_KEY_TYPE];
+            attributes[14] = self.info[INFO_VALUE_TYPE];
+        }
         // SAFETY: no pointers.
         let fd = unsafe { bpf_fd(Command::MapCreate, &mut attributes, 60) }
             .map_err(KernelError::system("create memory for unwind tables"))?;

@@ -26,15 +26,28 @@ impl TableMaps {
     pub fn write_chunk(&mut self, number: u32, chunk: &Chunk) -> Result<(), KernelError> {
         let outer = number / CHUNKS_PER_MAP;
         while self.inner.len() <= outer as usize {
-            let map = self.template.create(CHUNKS_PER_MAP)?;
-            let index = u32::try_from(self.inner.len()).unwrap_or(u32::MAX);
-            self.pool.set(index, &map, 0).map_err(KernelError::map("extend", "POOL"))?;
-            self.inner.push(Array::try_from(Map::Array(map)).map_err(KernelError::map("open", "POOL"))?);
+            self.extend()?;
         }
         match self.inner.get_mut(outer as usize) {
             Some(inner) => inner.set(number % CHUNKS_PER_MAP, chunk, 0).map_err(KernelError::map("write", "POOL")),
             None => Err(KernelError::Missing("POOL")),
         }
+    }
+
+    /// Finds out whether the pool can grow, where that is in doubt.
+    pub(super) fn prove(&mut self) -> Result<(), KernelError> {
+        if self.template.is_exact() {
+            return Ok(());
+        }
+        self.extend().map_err(|error| KernelError::PlainPool(Box::new(error)))
+    }
+
+    fn extend(&mut self) -> Result<(), KernelError> {
+        let map = self.template.create(CHUNKS_PER_MAP)?;
+        let index = u32::try_from(self.inner.len()).unwrap_or(u32::MAX);
+        self.pool.set(index, &map, 0).map_err(KernelError::map("extend", "POOL"))?;
+        self.inner.push(Array::try_from(Map::Array(map)).map_err(KernelError::map("open", "POOL"))?);
+        Ok(())
     }
 
     /// Reads chunk `number` back.
