@@ -151,6 +151,7 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
         proc,
         clocks,
         perf_maps: perf_maps.clone(),
+        recorder: recorder.clone(),
         late: late.clone(),
         worker: worker.clone(),
     });

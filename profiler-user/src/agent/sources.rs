@@ -5,6 +5,7 @@ use super::pumps::{RingClocks, identity};
 use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen, ModuleNumber, MonoTime, Pid, ProcessId};
 use crate::kernel::{Inventory, KernelSymbols};
 use crate::late::{Late, Targets};
+use crate::record::Recorder;
 use crate::symbolize::sources::{
     BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, MissingParts, Processes,
 };
@@ -44,6 +45,7 @@ pub(super) struct Sources {
     pub(super) proc: Proc,
     pub(super) clocks: Arc<RingClocks>,
     pub(super) perf_maps: Opener,
+    pub(super) recorder: Recorder,
     pub(super) late: Late,
     pub(super) worker: Worker,
 }
@@ -124,12 +126,23 @@ struct MapRead {
 }
 
 impl Sources {
+    /// When a program began, ns after boot: the process, or the exec, if that was seen.
+    fn began(&self, image: ImageId) -> u64 {
+        let known = self.recorder.process(image.process.pid);
+        let images = known.iter().find(|info| info.id == image.process).map_or(&[][..], |info| &info.images);
+        // One that was met without the one before may be older than its first sample.
+        let exec =
+            images.iter().skip(1).find(|met| met.exec_id == image.exec_id).map(|met| clock::since_boot(met.since));
+        exec.unwrap_or(0).max(image.process.start)
+    }
+
     fn perf_map(&self, image: ImageId, addresses: &[u64]) -> Result<MapRead, Reason> {
         let (pid, start) = (image.process.pid, image.process.start);
-        let opened = self.perf_maps.open_perf_map(image.process, OPEN_DEADLINE).map_err(|error| {
-            tracing::debug!(%error, %pid, "no names of the code that a process made");
-            error.reason()
-        })?;
+        let opened =
+            self.perf_maps.open_perf_map(image.process, self.began(image), OPEN_DEADLINE).map_err(|error| {
+                tracing::debug!(%error, %pid, "no names of the code that a process made");
+                error.reason()
+            })?;
         // The map is that of the program that runs now.
         if exact(&self.inventory, pid) != Some((start, image.exec_id)) {
             return Err(Reason::ProcessGone);

@@ -13,6 +13,12 @@ pub fn wall_now() -> i64 {
     nanoseconds(clock_gettime(ClockId::Realtime))
 }
 
+/// ns after boot, the time that a host sleeps included, of a moment that is past: as processes' starts are told.
+pub fn since_boot(time: MonoTime) -> u64 {
+    let ago = mono_now().0.saturating_sub(time.0);
+    u64::try_from(nanoseconds(clock_gettime(ClockId::Boottime))).unwrap_or(0).saturating_sub(ago)
+}
+
 /// Both clocks at one moment (the middle of a short interval).
 pub fn now() -> (MonoTime, i64) {
     let before = mono_now();
@@ -46,6 +52,14 @@ mod tests {
         assert_eq!(wall_at(MonoTime(900), MonoTime(1_000), 5_000), 4_900);
         assert_eq!(wall_at(MonoTime(1_100), MonoTime(1_000), 5_000), 5_100);
         assert_eq!(wall_at(MonoTime(u64::MAX), MonoTime(0), 5_000), i64::MAX);
+    }
+
+    #[test]
+    fn a_moment_since_boot_keeps_its_distance_to_now() {
+        let boot = u64::try_from(nanoseconds(clock_gettime(ClockId::Boottime))).expect("after boot");
+        let now = mono_now();
+        assert!(since_boot(now).abs_diff(boot) < 1_000_000_000);
+        assert!(since_boot(MonoTime(now.0 - 1_000_000)) < since_boot(now));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The perf map of a process: `/tmp/perf-PID.map` below the process's own root, PID being its number in its own PID
 //! namespace. Anybody may write into `/tmp`, so it counts only if the process's user or root owns it, under one name, and
-//! if it was written since the process began: a number, and with it a map, may be left from another process.
+//! if it was written since its program began: a number, and with it a map, may be left from another process, or from what the
+//! process was before an exec.
 
 use super::attempt::Refusal;
 use super::ways::patiently;
@@ -17,8 +18,8 @@ const MAX_SIZE: u64 = 64 << 20;
 /// File systems stamp changes by a clock that stands still between two ticks of the kernel, at most 10 ms; twice that.
 const COARSE_CLOCK: i128 = 20_000_000;
 
-/// Opens the map, if it is one to believe, on this thread.
-pub(super) fn open(proc: &Proc, process: ProcessId) -> Result<Opened, OpenError> {
+/// Opens the map, if it is one to believe, on this thread. `began`: when the process's program began, ns after boot.
+pub(super) fn open(proc: &Proc, process: ProcessId, began: u64) -> Result<Opened, OpenError> {
     let pid = process.pid;
     let status = proc.status(pid).map_err(|_unreadable| OpenError::Gone)?;
     let mount_namespace = proc.mount_namespace(pid).unwrap_or(1 << 63 | u64::from(pid.0));
@@ -35,7 +36,7 @@ pub(super) fn open(proc: &Proc, process: ProcessId) -> Result<Opened, OpenError>
     match place {
         Err(Errno::NOENT | Errno::NOTDIR) => Err(OpenError::NoPerfMap),
         Err(error) => Err(OpenError::PerfMap { path, refusal: error.into() }),
-        Ok(place) => match accept(&place, owner, process.start) {
+        Ok(place) => match accept(&place, owner, began) {
             Ok((file, stat)) => {
                 let size = u64::try_from(stat.st_size).unwrap_or(0);
                 Ok(Opened { file, path, owner: stat.st_uid, mount_namespace, size })
@@ -120,7 +121,7 @@ mod tests {
         }
 
         fn open(&self) -> Result<Opened, OpenError> {
-            open(&self.proc.proc(), SEVEN)
+            open(&self.proc.proc(), SEVEN, SEVEN.start)
         }
 
         fn refusal(&self) -> Refusal {
@@ -194,17 +195,31 @@ mod tests {
         let ticks = u64::try_from(uptime).expect("after boot") * 100 + 500;
         world.proc.process_again(7, "seven", 3, ticks);
         let process = ProcessId { pid: Pid(7), start: ticks * 10_000_000 };
-        let refused = open(&world.proc.proc(), process).expect_err("older");
+        let refused = open(&world.proc.proc(), process, process.start).expect_err("older");
         assert_eq!(refused.reason(), Reason::NotOpened);
         assert!(refused.to_string().contains("older than the process"), "{refused}");
+    }
+
+    #[test]
+    fn a_map_of_the_program_before_an_exec_is_another_ones() {
+        if !is_root() {
+            return;
+        }
+        let world = World::new();
+        world.write(20);
+        let uptime = clock_gettime(ClockId::Boottime).tv_sec;
+        let later = (u64::try_from(uptime).expect("after boot") + 5) * 1_000_000_000;
+        let opened = |began| open(&world.proc.proc(), SEVEN, began);
+        assert!(opened(later - 3600 * 1_000_000_000).is_ok());
+        assert!(opened(later).expect_err("older").to_string().contains("older than the process"));
     }
 
     #[test]
     fn who_is_gone_has_no_map() {
         let world = World::new();
         let other = ProcessId { pid: Pid(7), start: 99_000_000_000 };
-        assert_eq!(open(&world.proc.proc(), other).expect_err("gone").reason(), Reason::ProcessGone);
+        assert_eq!(open(&world.proc.proc(), other, 0).expect_err("gone").reason(), Reason::ProcessGone);
         let nobody = ProcessId { pid: Pid(8), start: 1 };
-        assert_eq!(open(&world.proc.proc(), nobody).expect_err("gone").reason(), Reason::ProcessGone);
+        assert_eq!(open(&world.proc.proc(), nobody, 0).expect_err("gone").reason(), Reason::ProcessGone);
     }
 }

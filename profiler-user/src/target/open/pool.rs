@@ -142,9 +142,9 @@ impl Opener {
         self.ask(Box::new(move |shared| Ok(parts::find(&shared.proc, &wanted, shared.config.max_size))), deadline)
     }
 
-    /// Opens the perf map of a process, within `deadline`. Blocks.
-    pub fn open_perf_map(&self, process: ProcessId, deadline: Duration) -> Result<Opened, OpenError> {
-        self.open_made(Box::new(move |shared| perf_map::open(&shared.proc, process)), deadline)
+    /// Opens the perf map of a process, whose program began so many ns after boot, within `deadline`. Blocks.
+    pub fn open_perf_map(&self, process: ProcessId, began: u64, deadline: Duration) -> Result<Opened, OpenError> {
+        self.open_made(Box::new(move |shared| perf_map::open(&shared.proc, process, began)), deadline)
     }
 
     /// Opens the jitdump that a process maps, within `deadline`. Blocks.
