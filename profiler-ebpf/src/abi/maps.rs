@@ -28,6 +28,11 @@ pub const FILE_FRAME_POINTERS: u32 = 2;
 /// [`FileValue::state`]: cannot have a table; the walk stops there.
 pub const FILE_NO_TABLE: u32 = 3;
 
+/// [`FileValue::flags`]: steps may change stacks (Go).
+pub const FLAG_ANY_STACK: u32 = 1;
+/// [`FileValue::flags`]: no program file; what is mapped from it is code that the process made, so frames have addresses.
+pub const FLAG_MADE_CODE: u32 = 2;
+
 /// What the kernel knows of a file.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -38,7 +43,7 @@ pub struct FileValue {
     pub state: u32,
     /// Added to (file offset >> PAGE_BITS) gives the number of a table page.
     pub page_base: u32,
-    /// 1 if the file's frame-pointer steps may change stacks (Go).
+    /// `FLAG_*`, of a file whose frame pointers are followed.
     pub flags: u32,
 }
 const _: () = assert!(size_of::<FileValue>() == 16);

@@ -13,7 +13,9 @@ use core::ffi::c_void;
 use profiler_ebpf::abi::counters::Counter;
 use profiler_ebpf::abi::event::{COMPONENT_LENGTH, FileKey, KIND_NEW_FILE, MAX_COMPONENTS, NewFile};
 use profiler_ebpf::abi::frame::{UNNUMBERED_FILE, VDSO_FILE};
-use profiler_ebpf::abi::maps::{FILE_FRAME_POINTERS, FILE_NO_TABLE, FILE_PENDING, FILE_TABLE, FileValue};
+use profiler_ebpf::abi::maps::{
+    FILE_FRAME_POINTERS, FILE_NO_TABLE, FILE_PENDING, FILE_TABLE, FLAG_ANY_STACK, FLAG_MADE_CODE, FileValue,
+};
 use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::bits::mask;
 
@@ -79,11 +81,11 @@ pub(crate) extern "C" fn identify(class: u32) -> u32 {
         None if state.file == 0 => FileValue { number: VDSO_FILE, state: FILE_NO_TABLE, page_base: 0, flags: 0 },
         None => admit(class, state),
     };
-    state.mapping.file = value.number as u64;
+    state.mapping.file = if value.flags & FLAG_MADE_CODE != 0 { 0 } else { value.number as u64 };
     state.mapping.page_base = value.page_base;
     state.mapping.kind = match value.state {
         FILE_TABLE => MAPPING_TABLE,
-        FILE_FRAME_POINTERS if value.flags & 1 == 0 => MAPPING_FRAME_POINTER,
+        FILE_FRAME_POINTERS if value.flags & FLAG_ANY_STACK == 0 => MAPPING_FRAME_POINTER,
         FILE_FRAME_POINTERS => MAPPING_ANY_STACK,
         FILE_PENDING => MAPPING_STOP + Reason::TablePending as u32,
         FILE_NO_TABLE => MAPPING_STOP + Reason::NoTable as u32,

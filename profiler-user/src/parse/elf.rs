@@ -70,7 +70,10 @@ impl Elf {
         let bytes = source.read("the ELF header", 0, size_of::<FileHeader64<LE>>() as u64)?;
         let header: &FileHeader64<LE> = pod(&bytes)?;
         let ident = &header.e_ident;
-        if ident.magic != elf::ELFMAG || ident.class != elf::ELFCLASS64 || ident.data != elf::ELFDATA2LSB {
+        if ident.magic != elf::ELFMAG {
+            return Err(ParseError::NoProgram);
+        }
+        if ident.class != elf::ELFCLASS64 || ident.data != elf::ELFDATA2LSB {
             return Err(ParseError::NotElf);
         }
         let Headers { loads, notes, dynamic, eh_frame_header, interpreted } = read_segments(&source, header)?;

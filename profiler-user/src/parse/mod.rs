@@ -68,6 +68,9 @@ pub enum ParseError {
         /// The cap, bytes.
         cap: u64,
     },
+    /// Nothing of an ELF file.
+    #[error("not an ELF file")]
+    NoProgram,
     /// No ELF file of this machine's word size and byte order.
     #[error("not a 64-bit little-endian ELF file")]
     NotElf,

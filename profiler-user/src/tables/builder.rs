@@ -368,14 +368,18 @@ impl Inside {
             return Ok(());
         }
         let table = self.worker.unwind_table(domain, number, descriptor.as_fd()).map_err(|e| e.reason())?;
-        let facts = self.worker.facts(domain, number, descriptor.as_fd()).map_err(|e| e.reason())?;
+        let facts = if table.made_code {
+            None
+        } else {
+            Some(Arc::new(self.worker.facts(domain, number, descriptor.as_fd()).map_err(|e| e.reason())?))
+        };
         // Written in place meanwhile, it is another file: what was built does not describe what is mapped.
         if self.key_of.key_of(descriptor.as_fd()) != Some(*key) {
             return Err(Reason::NotOpened);
         }
         let value = self.publisher().publish(number, key, &table)?;
         self.change(number, |record| {
-            (record.facts, record.value, record.state) = (Some(Arc::new(facts)), Some(value), State::Ready);
+            (record.facts, record.value, record.state) = (facts, Some(value), State::Ready);
         });
         Ok(())
     }

@@ -8,7 +8,9 @@ use crate::event::{FileNumber, FileOffset};
 use crate::kernel::{KernelError, TableMaps};
 use crate::worker::api::UnwindTable;
 use profiler_ebpf::abi::event::FileKey;
-use profiler_ebpf::abi::maps::{FILE_FRAME_POINTERS, FILE_NO_TABLE, FILE_TABLE, FileValue};
+use profiler_ebpf::abi::maps::{
+    FILE_FRAME_POINTERS, FILE_NO_TABLE, FILE_TABLE, FLAG_ANY_STACK, FLAG_MADE_CODE, FileValue,
+};
 use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::rule::{CODE_FRAME_POINTER, CODE_FRAME_POINTER_ANY_STACK, DICTIONARY, Rule};
 
@@ -19,6 +21,10 @@ pub(super) struct Publisher {
     dictionary: Dictionary,
     cache: ChunkCache,
     counts: TableCounts,
+}
+
+fn flags(table: &UnwindTable) -> u32 {
+    (if table.any_stack { FLAG_ANY_STACK } else { 0 }) | (if table.made_code { FLAG_MADE_CODE } else { 0 })
 }
 
 /// A rule in force.
@@ -82,8 +88,7 @@ impl Publisher {
     }
 
     fn write(&mut self, number: FileNumber, key: &FileKey, table: &UnwindTable) -> Result<FileValue, Reason> {
-        let mut value =
-            FileValue { number: number.0, state: FILE_TABLE, page_base: 0, flags: u32::from(table.any_stack) };
+        let mut value = FileValue { number: number.0, state: FILE_TABLE, page_base: 0, flags: flags(table) };
         if table.pages.is_empty() {
             value.state = FILE_FRAME_POINTERS;
         } else {
@@ -134,7 +139,7 @@ impl Publisher {
     /// outside of the table.
     pub(super) fn look_up(&mut self, value: &FileValue, offset: FileOffset) -> Option<TableRule> {
         if value.state == FILE_FRAME_POINTERS {
-            let any_stack = value.flags != 0;
+            let any_stack = value.flags & FLAG_ANY_STACK != 0;
             return self.rule_of(if any_stack { CODE_FRAME_POINTER_ANY_STACK } else { CODE_FRAME_POINTER });
         }
         let code = self.cache.look_up(&self.maps, value.page_base, offset)?;

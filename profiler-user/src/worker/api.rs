@@ -1,7 +1,7 @@
 //! Plain data that the worker's verbs return, checked as hostile before it is handed out.
 
 use profiler_ebpf::reasons::Reason;
-use profiler_ebpf::unwind::rule::Rule;
+use profiler_ebpf::unwind::rule::{FIXED, Rule};
 
 /// An executable segment of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,8 +148,18 @@ pub struct UnwindTable {
     pub has_unwind_info: bool,
     /// Frame-pointer steps may change stacks (Go).
     pub any_stack: bool,
+    /// The file is no program file: what is mapped from it is code that a process made (a JIT compiler's, in a memory file or
+    /// shared memory). There are no rows.
+    pub made_code: bool,
     /// Rules that are not evaluated, by kind, with how many rows have them.
     pub unsupported: Vec<(String, u64)>,
+}
+
+impl UnwindTable {
+    /// Of a file that is no program file.
+    pub fn of_made_code() -> UnwindTable {
+        UnwindTable { rules: FIXED.to_vec(), made_code: true, ..UnwindTable::default() }
+    }
 }
 
 /// What a file is and has, for people.

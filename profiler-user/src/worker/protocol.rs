@@ -246,6 +246,8 @@ pub(super) struct Rows {
     pub(super) any_stack: bool,
     #[prost(message, repeated, tag = "7")]
     pub(super) unsupported: Vec<Unsupported>,
+    #[prost(bool, tag = "8")]
+    pub(super) made_code: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -129,7 +129,10 @@ impl Server {
             (Some(Verb::Facts(_)), None) => Ok(Answer::Facts(facts(&self.parse(file)?))),
             (Some(Verb::Rows(_)), Some(memory)) => {
                 self.make_room(0);
-                let unwind_table: UnwindTable = self.parse(file)?.unwind_table()?;
+                let unwind_table = match self.parse(file) {
+                    Err(ServerError::Parse(ParseError::NoProgram)) => UnwindTable::of_made_code(),
+                    parsed => parsed?.unwind_table()?,
+                };
                 Ok(Answer::Rows(table::write(&unwind_table, memory).map_err(ServerError::Write)?))
             }
             (Some(Verb::Survey(_)), debug) => {

@@ -57,6 +57,7 @@ pub(super) fn write(table: &UnwindTable, memory: OwnedFd) -> io::Result<Rows> {
         has_unwind_info: table.has_unwind_info,
         any_stack: table.any_stack,
         unsupported: unsupported.collect(),
+        made_code: table.made_code,
     })
 }
 
@@ -70,6 +71,9 @@ pub(super) fn read(reply: Rows, memory: OwnedFd) -> Result<UnwindTable, &'static
 fn parse(reply: Rows, memory: &File) -> Result<UnwindTable, &'static str> {
     if reply.rules > MAX_RULES || reply.pages > MAX_PAGES || reply.count > MAX_ROWS {
         return Err("a table is too large");
+    }
+    if reply.made_code && reply.count > 0 {
+        return Err("a file that is no program file has rows");
     }
     if reply.first_page > LAST_PAGE || reply.unsupported.len() > MAX_KINDS {
         return Err("a table's head makes no sense");
@@ -93,6 +97,7 @@ fn parse(reply: Rows, memory: &File) -> Result<UnwindTable, &'static str> {
         rows,
         has_unwind_info: reply.has_unwind_info,
         any_stack: reply.any_stack,
+        made_code: reply.made_code,
         unsupported: reply.unsupported.into_iter().map(|u| (super::check::text(&u.kind, 64), u.rows)).collect(),
     })
 }
@@ -148,6 +153,7 @@ mod tests {
 
     fn table() -> UnwindTable {
         UnwindTable {
+            made_code: false,
             rules: FIXED.to_vec(),
             first_page: 2,
             pages: vec![(0, 1), (1, 3), (4, 2)],
