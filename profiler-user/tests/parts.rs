@@ -96,7 +96,7 @@ impl PartSource for Source<'_> {
 fn names(answers: Vec<Symbolized>) -> Vec<Vec<String>> {
     let of = |answer| match answer {
         Symbolized::Frames(frames) => frames.into_iter().map(|frame| frame.name).collect(),
-        Symbolized::Missing(reason) => panic!("no name: {reason:?}"),
+        other => panic!("no name: {other:?}"),
     };
     answers.into_iter().map(of).collect()
 }

@@ -100,11 +100,12 @@ fn rust_with_inlines() {
 }
 
 #[test]
-fn rust_stripped_is_unwound_and_its_frames_say_where_they_are() {
+fn rust_stripped_is_unwound_and_its_functions_say_where_they_begin() {
     let folder = tempfile::tempdir().unwrap();
     let clock = folder.path().join("clock");
     let whole = programs::rust("inlines.rs", &[]);
-    let target = Target::start(&programs::stripped(&whole), &[clock.to_str().unwrap()]);
+    let stripped = programs::stripped(&whole);
+    let target = Target::start(&stripped, &[clock.to_str().unwrap()]);
     let published = Published::at(&clock);
     published.wait();
     let agent = Agent::start(&[]);
@@ -126,6 +127,14 @@ fn rust_stripped_is_unwound_and_its_frames_say_where_they_are() {
     };
     let measured = [nanos(true) as f64, nanos(false) as f64];
     judge::assert_shares(&["work", "the rest"], &measured, &published.in_window_of(&profile), profile.count());
+    // Whatever address of it was met, it is one function.
+    let name = format!("{}+{:#x}", stripped.file_name().unwrap().display(), work.start);
+    let met = profile.lines_by_offset();
+    let met: Vec<&Vec<(String, String)>> = met.range(work).map(|(_, lines)| lines).collect();
+    assert!(met.len() > 3, "{} addresses of it", met.len());
+    for lines in met {
+        assert!(matches!(lines.as_slice(), [(function, _)] if *function == name), "{lines:?}, not {name}");
+    }
 }
 
 #[test]

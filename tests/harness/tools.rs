@@ -66,6 +66,14 @@ pub fn to_offset(program: &Path) -> u64 {
     hex(words[2]) - hex(words[1])
 }
 
+/// Where in a program's file the functions begin that its `.eh_frame` describes, by readelf.
+pub fn described_functions(program: &Path) -> BTreeSet<u64> {
+    let to_offset = to_offset(program);
+    let frames = output("readelf", &["--debug-dump=frames", &program.display().to_string()]);
+    let starts = frames.lines().filter_map(|line| line.split_once(" pc=")?.1.split_once(".."));
+    starts.map(|(start, _)| u64::from_str_radix(start, 16).unwrap() - to_offset).collect()
+}
+
 /// Function, file and line of addresses of a Go program, by `go tool addr2line`.
 pub fn go_lines(program: &Path, addresses: &[u64]) -> Vec<(String, String)> {
     let mut command = go_command();

@@ -5,9 +5,10 @@ use super::exact;
 use super::made_code::MadeNames;
 use super::sources::Sources;
 use crate::event::{FileOffset, ImageId};
+use crate::symbolize::builder::nameless_in;
 use crate::symbolize::sources::MadeCode;
 use crate::target::open::{MovedText, TextSegment};
-use crate::worker::api::{Segment, SymbolFrame, Symbolized};
+use crate::worker::api::{Segment, Symbolized};
 use crate::worker::{Subject, TrustDomain};
 use profiler_ebpf::reasons::Reason;
 use std::collections::HashMap;
@@ -87,14 +88,11 @@ fn text_segment(segment: &Segment) -> TextSegment {
     TextSegment { offset: segment.offset, size: segment.size, address: segment.address }
 }
 
-/// The file is known, so a frame without a function says where in it it lies.
+/// The file is known, so a frame without a name says where in it its function begins, or where it lies.
 fn named_by_place(name: Symbolized, path: &str, offset: FileOffset) -> Symbolized {
     match name {
-        Symbolized::Missing(_) => {
-            let file = path.rsplit('/').next().unwrap_or(path);
-            let name = format!("{file}+{:#x}", offset.0);
-            Symbolized::Frames(vec![SymbolFrame { system_name: name.clone(), name, ..SymbolFrame::default() }])
-        }
+        Symbolized::Nameless { start } => Symbolized::Frames(vec![nameless_in(path, start)]),
+        Symbolized::Missing(_) => Symbolized::Frames(vec![nameless_in(path, offset)]),
         named @ Symbolized::Frames(_) => named,
     }
 }

@@ -5,6 +5,7 @@
 
 mod callee;
 mod coverage;
+mod functions;
 mod go;
 mod init;
 mod musl;
@@ -14,6 +15,7 @@ mod rules;
 mod spans;
 
 pub use coverage::{Coverage, Hole};
+pub use functions::Functions;
 
 use super::ParseError;
 use super::elf::Elf;
@@ -76,22 +78,11 @@ pub fn examine(elf: &Elf) -> Result<Examined, ParseError> {
         return Ok(finish(UnwindTable::default(), Coverage::default(), rules));
     }
     let go = elf.is_go();
-    let read = |name| elf.section(name).map(|s| Ok::<_, ParseError>((s.address, elf.data(s)?))).transpose();
-    let eh_frame: Option<(u64, Vec<u8>)> = read(".eh_frame")?;
-    // Go's .debug_frame ends at the switch from one stack to another, which its frame pointers cross.
-    let debug_frame: Option<(u64, Vec<u8>)> = if go { None } else { read(".debug_frame").unwrap_or_default() };
-    let sections = Sections {
-        eh_frame: EhFrame::new(eh_frame.as_ref().map_or(&[], |s| s.1.as_slice()), LittleEndian),
-        debug_frame: DebugFrame::new(debug_frame.as_ref().map_or(&[], |s| s.1.as_slice()), LittleEndian),
-        bases: bases(elf, eh_frame.as_ref().map_or(0, |s| s.0)),
-    };
+    let information = Information::read(elf)?;
+    let sections = information.sections(elf);
     let segments = elf.executable();
     let functions = Go::read(elf, &mut rules);
-    let mut spans = Spans::new(&segments);
-    spans.add_functions(&sections.eh_frame, &sections.bases, Cover::EhFrame, &mut rules);
-    spans.sort();
-    spans.add_functions(&sections.debug_frame, &sections.bases, Cover::DebugFrame, &mut rules);
-    spans.sort();
+    let mut spans = sections.spans(&segments, &mut rules);
     if let Some(functions) = &functions {
         functions.add_functions(&mut spans);
         spans.sort();
@@ -154,10 +145,53 @@ fn add_roots(elf: &Elf, go: bool, spans: &mut Spans<'_>) {
     }
 }
 
+/// The bytes of a file's call frame information; none where it has none.
+struct Information {
+    eh_frame: Vec<u8>,
+    /// Address of the former.
+    address: u64,
+    debug_frame: Vec<u8>,
+}
+
+impl Information {
+    fn read(elf: &Elf) -> Result<Self, ParseError> {
+        let read = |name| elf.section(name).map(|s| Ok::<_, ParseError>((s.address, elf.data(s)?))).transpose();
+        let (address, eh_frame) = read(".eh_frame")?.unwrap_or_default();
+        // Go's .debug_frame ends at the switch from one stack to another, which its frame pointers cross.
+        let debug_frame = if elf.is_go() { None } else { read(".debug_frame").unwrap_or_default() };
+        Ok(Information { eh_frame, address, debug_frame: debug_frame.unwrap_or_default().1 })
+    }
+
+    /// Bytes that are held.
+    fn size(&self) -> u64 {
+        (self.eh_frame.len() + self.debug_frame.len()) as u64
+    }
+
+    fn sections(&self, elf: &Elf) -> Sections<'_> {
+        Sections {
+            eh_frame: EhFrame::new(&self.eh_frame, LittleEndian),
+            debug_frame: DebugFrame::new(&self.debug_frame, LittleEndian),
+            bases: bases(elf, self.address),
+        }
+    }
+}
+
 struct Sections<'a> {
     eh_frame: EhFrame<Bytes<'a>>,
     debug_frame: DebugFrame<Bytes<'a>>,
     bases: BaseAddresses,
+}
+
+impl Sections<'_> {
+    /// All functions, sorted; `.debug_frame` has those that `.eh_frame` leaves.
+    fn spans<'s>(&self, segments: &'s [Segment], rules: &mut Rules) -> Spans<'s> {
+        let mut spans = Spans::new(segments);
+        spans.add_functions(&self.eh_frame, &self.bases, Cover::EhFrame, rules);
+        spans.sort();
+        spans.add_functions(&self.debug_frame, &self.bases, Cover::DebugFrame, rules);
+        spans.sort();
+        spans
+    }
 }
 
 /// The second pass.

@@ -46,7 +46,7 @@ impl Writer {
                 let frame = frames.remove(0);
                 Some((frame.name, frame.file, frame.line))
             }
-            Symbolized::Missing(_) => None,
+            _ => None,
         }
     }
 

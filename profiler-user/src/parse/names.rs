@@ -4,7 +4,7 @@ use super::ParseError;
 use super::debug_file;
 use super::demangle::{demangle, is_mangled};
 use super::dwarf::{DebugInfo, DwarfFrame};
-use super::eh_frame;
+use super::eh_frame::{self, Functions};
 use super::elf::Elf;
 use super::given::Given;
 use super::go::{self, Go};
@@ -29,14 +29,15 @@ pub struct ParsedFile {
     go: OnceCell<Option<Go>>,
     symbols: OnceCell<Symbols>,
     debug: OnceCell<Option<DebugInfo>>,
+    functions: OnceCell<Functions>,
 }
 
 impl ParsedFile {
     /// Reads the headers; at most `budget` bytes of the file are ever held.
     pub fn parse(reader: impl ReadAt + 'static, budget: u64) -> Result<Self, ParseError> {
         let elf = Elf::parse(Source::new(reader, budget))?;
-        let (go, symbols, debug) = Default::default();
-        Ok(ParsedFile { elf, debug_file: None, shared: Given::NotYet, budget, go, symbols, debug })
+        let (go, symbols, debug, functions) = Default::default();
+        Ok(ParsedFile { elf, debug_file: None, shared: Given::NotYet, budget, go, symbols, debug, functions })
     }
 
     /// Takes a debug file, which was found fit, within the same budget.
@@ -76,14 +77,25 @@ impl ParsedFile {
         survey::survey(&self.elf, self.debug_file.as_ref(), symbols, |name| self.name(name))
     }
 
-    /// Names of one offset: Go's own, else debug information, completed by the symbol table, else the symbol table alone.
+    /// Names of one offset: Go's own, else debug information, completed by the symbol table, else the symbol table alone. Where
+    /// none of them knows the function, its unwind information may still tell where it begins.
     pub fn symbolize(&self, offset: FileOffset) -> Symbolized {
         let Some(address) = self.elf.address_of(offset.0) else {
             return Symbolized::Missing(Reason::NoSymbol);
         };
         let left = || self.go().and_then(|go| self.left(go, address));
         let frames = self.gos_own(address).or_else(|| self.linked(address)).or_else(left);
-        frames.map_or(Symbolized::Missing(Reason::NoSymbol), Symbolized::Frames)
+        let named = frames.map(Symbolized::Frames).or_else(|| self.nameless(offset, address));
+        named.unwrap_or(Symbolized::Missing(Reason::NoSymbol))
+    }
+
+    fn nameless(&self, offset: FileOffset, address: u64) -> Option<Symbolized> {
+        // Unwind information that cannot be read is as good as none.
+        let functions = self.functions.get_or_init(|| Functions::read(&self.elf).unwrap_or_default());
+        let within = address.checked_sub(functions.start_of(address)?)?;
+        // Not so where segments overlap.
+        let start = offset.0.checked_sub(within)?;
+        Some(Symbolized::Nameless { start: FileOffset(start) })
     }
 
     fn go(&self) -> Option<&Go> {

@@ -94,12 +94,22 @@ impl Source {
     /// An empty buffer with room for `length` bytes, paid from the budget.
     pub fn buffer(&self, what: &'static str, length: u64) -> Result<Vec<u8>, ParseError> {
         let too_large = |cap| ParseError::TooLarge { what, size: length, cap };
-        let left = self.left.get().checked_sub(length).ok_or_else(|| too_large(self.left.get()))?;
         let wanted = usize::try_from(length).or(Err(too_large(usize::MAX as u64)))?;
+        self.pay(what, length)?;
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(wanted).or(Err(too_large(0)))?;
-        self.left.set(left);
+        bytes.try_reserve_exact(wanted).map_err(|_| {
+            self.release(length);
+            too_large(0)
+        })?;
         Ok(bytes)
+    }
+
+    /// Takes bytes from the budget, for what is made of the file and kept.
+    pub fn pay(&self, what: &'static str, length: u64) -> Result<(), ParseError> {
+        let left = self.left.get();
+        let rest = left.checked_sub(length).ok_or(ParseError::TooLarge { what, size: length, cap: left })?;
+        self.left.set(rest);
+        Ok(())
     }
 
     /// Gives back what was read for a moment only.
@@ -127,6 +137,9 @@ mod tests {
         assert!(matches!(source.read("x", 0, 6), Err(ParseError::TooLarge { .. })));
         source.release(3);
         assert_eq!(source.read("x", 0, 6).unwrap(), b"012345");
+        source.pay("x", 1).unwrap();
+        assert!(matches!(source.pay("x", 2), Err(ParseError::TooLarge { .. })));
+        assert_eq!(source.left(), 1);
     }
 
     #[test]

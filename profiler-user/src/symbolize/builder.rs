@@ -4,7 +4,7 @@
 
 use super::layout::{AddressBook, Addresses, CodePoint, LaidMapping, Layout, Origin};
 use super::{Names, Symbolizer};
-use crate::event::{Frame, FrameWord, ImageId};
+use crate::event::{FileOffset, Frame, FrameWord, ImageId};
 use crate::kind::profile::{Function, Label, Line, Location, Mapping, ProfileSample};
 use crate::record::window::Row;
 use crate::worker::api::{SymbolFrame, Symbolized};
@@ -225,7 +225,7 @@ impl<'a> Tables<'a> {
         let mapping = self.mapping(place.mapping)?;
         let lines = match self.names.get(&point).map(AsRef::as_ref) {
             Some(Symbolized::Frames(frames)) => frames.iter().map(|frame| self.line(frame)).collect(),
-            missing => vec![self.line(&nameless(point.frame, missing, self.mapping_file(mapping)))],
+            unnamed => vec![self.line(&nameless(point.frame, unnamed, self.mapping_file(mapping)))],
         };
         self.locations.push(Location { mapping, address: place.address, lines });
         let index = self.locations.len() - 1;
@@ -253,14 +253,15 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// The frame of an address without a name.
-pub(crate) fn nameless(frame: Frame, missing: Option<&Symbolized>, file: &str) -> SymbolFrame {
+/// The frame of an address without a name: where the function begins, if that is known, else where the address is.
+pub(crate) fn nameless(frame: Frame, found: Option<&Symbolized>, file: &str) -> SymbolFrame {
     let name = match frame {
-        Frame::Native { offset, .. } => {
-            format!("{}+{:#x}", last_part(file), offset.0)
-        }
+        Frame::Native { offset, .. } => match found {
+            Some(Symbolized::Nameless { start }) => place_in(file, *start),
+            _ => place_in(file, offset),
+        },
         Frame::Kernel { offset, .. } => format!("{file}+{offset:#x}"),
-        Frame::Jit { .. } => match missing {
+        Frame::Jit { .. } => match found {
             Some(Symbolized::Missing(reason)) if *reason != Reason::AnonymousCode => {
                 format!("[anonymous code: {}]", reason.name())
             }
@@ -269,6 +270,19 @@ pub(crate) fn nameless(frame: Frame, missing: Option<&Symbolized>, file: &str) -
         Frame::Pseudo { reason: Reason::KernelHidden } => "[kernel]".to_owned(),
         Frame::Pseudo { reason } => format!("[{}]", reason.name()),
     };
+    only_name(name)
+}
+
+/// The frame of code that has no name, at an offset of a file.
+pub(crate) fn nameless_in(file: &str, offset: FileOffset) -> SymbolFrame {
+    only_name(place_in(file, offset))
+}
+
+fn place_in(file: &str, offset: FileOffset) -> String {
+    format!("{}+{:#x}", last_part(file), offset.0)
+}
+
+fn only_name(name: String) -> SymbolFrame {
     SymbolFrame { system_name: name.clone(), name, ..SymbolFrame::default() }
 }
 

@@ -75,7 +75,7 @@ impl NameCache {
 fn weight(names: &Symbolized) -> usize {
     let frames: &[SymbolFrame] = match names {
         Symbolized::Frames(frames) => frames,
-        Symbolized::Missing(_) => &[],
+        Symbolized::Nameless { .. } | Symbolized::Missing(_) => &[],
     };
     let texts = |f: &SymbolFrame| f.name.len() + f.system_name.len() + f.file.len();
     ENTRY_OVERHEAD + frames.iter().map(|f| size_of::<SymbolFrame>() + texts(f)).sum::<usize>()

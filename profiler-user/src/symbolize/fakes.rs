@@ -133,6 +133,7 @@ fn symbol(file: FileNumber, offset: u64) -> Symbolized {
         (LIBC, 0x2_8000..0x2_8100) => vec![frame("memcpy", "memcpy", 50)],
         (LIBC, 0x2_9000..0x2_9100) => vec![frame("__libc_start_main", "__libc_start_main", 60)],
         (LIBC, 0x2_a000..0x2_a100) => vec![frame("_PyEval_EvalFrameDefault", "_PyEval_EvalFrameDefault", 70)],
+        (LIBC, 0x2_b000..0x2_b100) => return Symbolized::Nameless { start: FileOffset(0x2_b000) },
         _ => return Symbolized::Missing(Reason::NoSymbol),
     };
     Symbolized::Frames(frames)

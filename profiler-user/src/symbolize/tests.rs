@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 fn first_name(names: &Names, frame: Frame) -> Option<String> {
     match names.get(&frame.into())?.as_ref() {
         Symbolized::Frames(frames) => frames.first().map(|frame| frame.name.clone()),
-        Symbolized::Missing(_) => None,
+        _ => None,
     }
 }
 

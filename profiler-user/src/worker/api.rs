@@ -1,5 +1,6 @@
 //! Plain data that the worker's verbs return, checked as hostile before it is handed out.
 
+use crate::event::FileOffset;
 use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::rule::{FIXED, Rule};
 
@@ -235,6 +236,11 @@ pub struct SymbolFrame {
 pub enum Symbolized {
     /// At least one frame.
     Frames(Vec<SymbolFrame>),
+    /// No name, but the function's first byte in the file is known, which is not behind what was asked for.
+    Nameless {
+        /// Where the function begins.
+        start: FileOffset,
+    },
     /// No name, and why.
     Missing(Reason),
 }

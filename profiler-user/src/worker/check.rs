@@ -2,6 +2,7 @@
 
 use super::api::{DebugLink, FileFacts, Segment, SymbolFrame, Symbolized};
 use super::protocol::{Facts, FrameMessage, Names, Place};
+use crate::event::FileOffset;
 use crate::parse::dwarf::MAX_INLINED;
 use crate::parse::symbols::MAX_NAME;
 use profiler_ebpf::reasons::Reason;
@@ -36,15 +37,26 @@ fn is_file_name(name: &str) -> bool {
     plain && !matches!(name, "" | "." | "..") && name.len() <= MAX_FILE_NAME
 }
 
-/// Names for the first of `asked` offsets: at least one, at most all.
-pub(super) fn names(names: &Names, asked: usize) -> Result<Vec<Symbolized>, &'static str> {
-    if names.places.is_empty() || names.places.len() > asked {
-        return Err("names for more or less than was asked");
-    }
-    names.places.iter().map(place).collect()
+/// Names for the first of the offsets in a file that were asked for: at least one, at most all.
+pub(super) fn names(names: &Names, asked: &[u64]) -> Result<Vec<Symbolized>, &'static str> {
+    places(names, asked, |start, offset| start <= offset)
 }
 
-fn place(place: &Place) -> Result<Symbolized, &'static str> {
+/// As [`names`], for addresses in code that a process made: there no table says where functions without a name begin.
+pub(super) fn made_names(names: &Names, asked: &[u64]) -> Result<Vec<Symbolized>, &'static str> {
+    places(names, asked, |_, _| false)
+}
+
+/// `begins`: whether a function without a name may begin there and hold what was asked.
+fn places(names: &Names, asked: &[u64], begins: impl Fn(u64, u64) -> bool) -> Result<Vec<Symbolized>, &'static str> {
+    if names.places.is_empty() || names.places.len() > asked.len() {
+        return Err("names for more or less than was asked");
+    }
+    let places = names.places.iter().zip(asked);
+    places.map(|(found, asked)| place(found, |start| begins(start, *asked))).collect()
+}
+
+fn place(place: &Place, begins: impl Fn(u64) -> bool) -> Result<Symbolized, &'static str> {
     if place.frames.len() > MAX_INLINED + 1 {
         return Err("too many frames at one address");
     }
@@ -52,10 +64,14 @@ fn place(place: &Place) -> Result<Symbolized, &'static str> {
     if frames.iter().any(|f| f.name.is_empty()) {
         return Err("a frame without a name");
     }
-    match Reason::from_code(place.missing) {
-        _ if !frames.is_empty() => Ok(Symbolized::Frames(frames)),
-        Some(reason) => Ok(Symbolized::Missing(reason)),
-        None => Err("no names and no reason"),
+    match (place.start, Reason::from_code(place.missing)) {
+        (None, _) if !frames.is_empty() => Ok(Symbolized::Frames(frames)),
+        (None, Some(reason)) => Ok(Symbolized::Missing(reason)),
+        (None, None) => Err("no names and no reason"),
+        (Some(start), None) if frames.is_empty() && begins(start) => {
+            Ok(Symbolized::Nameless { start: FileOffset(start) })
+        }
+        (Some(_), _) => Err("a function without a name begins where it cannot"),
     }
 }
 
@@ -104,14 +120,31 @@ mod tests {
 
     #[test]
     fn impossible_names_are_refused() {
-        let names_of = |places| Names { places, fits: Vec::new() };
-        assert!(names(&names_of(vec![]), 1).is_err());
-        let names_of = |places| Names { places, fits: Vec::new() };
-        let missing = |code| Place { frames: vec![], missing: code };
+        let names_of = |places| names(&Names { places, fits: Vec::new() }, &[0x1234]);
+        assert!(names_of(vec![]).is_err());
+        let missing = |code| Place { missing: code, ..Place::default() };
         let no_symbol = missing(Reason::NoSymbol as u32);
-        assert!(names(&names_of(vec![no_symbol.clone(), no_symbol.clone()]), 1).is_err());
-        assert!(names(&names_of(vec![missing(0)]), 1).is_err());
-        assert!(names(&names_of(vec![Place { frames: vec![FrameMessage::default()], missing: 0 }]), 1).is_err());
-        assert_eq!(names(&names_of(vec![no_symbol]), 2), Ok(vec![Symbolized::Missing(Reason::NoSymbol)]));
+        assert!(names_of(vec![no_symbol.clone(), no_symbol.clone()]).is_err());
+        assert!(names_of(vec![missing(0)]).is_err());
+        assert!(names_of(vec![Place { frames: vec![FrameMessage::default()], ..Place::default() }]).is_err());
+        let of_two = Names { places: vec![no_symbol], fits: Vec::new() };
+        assert_eq!(names(&of_two, &[1, 2]), Ok(vec![Symbolized::Missing(Reason::NoSymbol)]));
+    }
+
+    #[test]
+    fn a_function_without_a_name_begins_at_or_before_what_was_asked() {
+        let names_of = |place: &Place| Names { places: vec![place.clone()], fits: Vec::new() };
+        let check = |place: Place, wanted| assert_eq!(names(&names_of(&place), &[0x1234]).ok(), wanted, "{place:?}");
+        let begins = |start| Place { start: Some(start), ..Place::default() };
+        for start in [0, 0x1200, 0x1234] {
+            check(begins(start), Some(vec![Symbolized::Nameless { start: FileOffset(start) }]));
+            assert!(made_names(&names_of(&begins(start)), &[0x1234]).is_err(), "an address is no offset in a file");
+        }
+        check(begins(0x1235), None);
+        check(begins(u64::MAX), None);
+        // What has a name, or none for a reason, has no start.
+        let named = FrameMessage { name: "work".to_owned(), ..FrameMessage::default() };
+        check(Place { frames: vec![named], ..begins(0x1200) }, None);
+        check(Place { missing: Reason::NoSymbol as u32, ..begins(0x1200) }, None);
     }
 }

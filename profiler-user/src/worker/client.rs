@@ -3,7 +3,7 @@
 use super::api::{FileFacts, FileSurvey, Fit, Part, PartFit, Symbolized, UnwindTable};
 use super::parts::{self, GivenPart, PartSource};
 use super::pool::{Pool, Turn, Urgency};
-use super::protocol::{Answer, Checksum, Empty, MAX_GIVEN, MAX_OFFSETS, Names, Offsets, Question, Request, Verb};
+use super::protocol::{Answer, Checksum, Empty, MAX_GIVEN, MAX_OFFSETS, Offsets, Question, Request, Verb};
 use super::spawn::Spawner;
 use super::{LARGE_FILE, Parties, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, survey, table};
 use crate::event::{FileNumber, FileOffset, ProcessId};
@@ -238,11 +238,14 @@ impl Worker {
         question: Question,
         given: &[GivenPart],
     ) -> Result<(Answered, Vec<PartFit>), WorkerError> {
-        let count = question.offsets.len();
+        let asked = question.offsets.clone();
         let more = More { memory: None, parts: given };
         let fits = |codes: &[u32]| parts::fits(codes, given).map_err(WorkerError::Hostile);
         self.shared.ask(subject, Urgency::Names, Verb::Symbolize(question), more, |answer| match answer {
-            Answer::Names(names) => Ok((Answered::Names(checked(&names, count)?), fits(&names.fits)?)),
+            Answer::Names(names) => {
+                let found = check::names(&names, &asked).map_err(WorkerError::Hostile)?;
+                Ok((Answered::Names(found), fits(&names.fits)?))
+            }
             Answer::Wanted(wanted) => {
                 let fits = fits(&wanted.fits)?;
                 let parts = parts::wanted(wanted.parts).map_err(WorkerError::Hostile)?;
@@ -284,7 +287,7 @@ impl Worker {
         while let Some(asked) = next_of(addresses, names.len()) {
             let verb = verb(Offsets { offsets: asked.to_vec() });
             names.extend(self.shared.ask(subject, Urgency::Names, verb, More::default(), |answer| match answer {
-                Answer::Names(names) => checked(&names, asked.len()),
+                Answer::Names(names) => check::made_names(&names, asked).map_err(WorkerError::Hostile),
                 other => Err(unexpected(other)),
             })?);
         }
@@ -323,10 +326,6 @@ impl Worker {
 fn next_of(wanted: &[u64], answered: usize) -> Option<&[u64]> {
     let rest = wanted.get(answered..).filter(|rest| !rest.is_empty())?;
     rest.get(..MAX_OFFSETS).or(Some(rest))
-}
-
-fn checked(names: &Names, asked: usize) -> Result<Vec<Symbolized>, WorkerError> {
-    check::names(names, asked).map_err(WorkerError::Hostile)
 }
 
 fn unexpected(answer: Answer) -> WorkerError {

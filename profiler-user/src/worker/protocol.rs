@@ -15,7 +15,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Both sides must speak the same.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 /// Bytes of one message.
 pub(super) const MAX_MESSAGE: usize = 8 << 20;
 /// Offsets in one request for names.
@@ -317,13 +317,15 @@ pub(super) struct Names {
     pub(super) fits: Vec<u32>,
 }
 
-/// Frames of one offset; none: `missing` is the code of the reason.
+/// Frames of one offset; none: `start` is where its function begins, or else `missing` is the code of the reason.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Place {
     #[prost(message, repeated, tag = "1")]
     pub(super) frames: Vec<FrameMessage>,
     #[prost(uint32, tag = "2")]
     pub(super) missing: u32,
+    #[prost(uint64, optional, tag = "3")]
+    pub(super) start: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]

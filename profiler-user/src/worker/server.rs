@@ -273,7 +273,8 @@ fn names(answers: impl Iterator<Item = Symbolized>) -> Names {
 
 fn place(symbolized: Symbolized) -> Place {
     match symbolized {
-        Symbolized::Missing(reason) => Place { frames: Vec::new(), missing: reason as u32 },
+        Symbolized::Missing(reason) => Place { missing: reason as u32, ..Place::default() },
+        Symbolized::Nameless { start } => Place { start: Some(start.0), ..Place::default() },
         Symbolized::Frames(frames) => {
             let frame = |f: super::api::SymbolFrame| FrameMessage {
                 name: text(&f.name, MAX_NAME),
@@ -283,7 +284,7 @@ fn place(symbolized: Symbolized) -> Place {
                 column: f.column,
                 start_line: f.start_line,
             };
-            Place { frames: frames.into_iter().map(frame).collect(), missing: 0 }
+            Place { frames: frames.into_iter().map(frame).collect(), ..Place::default() }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 use tests::harness::server::User;
-use tests::harness::tools::Perf;
+use tests::harness::tools::{Perf, described_functions};
 use tests::harness::{Agent, Profile, Server, judge, target, wait};
 
 /// Where Debian puts postgres' programs that are not for PATH.
@@ -134,6 +134,17 @@ fn assert_says_what_children_used(agent: &Agent, master: u32) {
     assert!(used > 0.02, "{used} s used by children under load");
 }
 
+/// Panics unless functions without a name of a library were met, and are called by where they begin.
+fn assert_names_whole_functions(profile: &Profile, library: &str) {
+    let path = profile.files().into_iter().find(|file| file.contains(library)).expect("the library was met");
+    let file = path.rsplit('/').next().unwrap();
+    let names = profile.samples.iter().flat_map(|sample| &sample.stack);
+    let place = |name: &String| u64::from_str_radix(name.strip_prefix(file)?.strip_prefix("+0x")?, 16).ok();
+    let met: BTreeSet<u64> = names.filter_map(place).collect();
+    let functions = described_functions(Path::new(path));
+    assert!(!met.is_empty() && met.is_subset(&functions), "{met:x?} of {functions:x?}");
+}
+
 /// An nginx with two workers that compresses what it sends.
 fn nginx(folder: &Path) -> (Server, PathBuf) {
     let socket = folder.join("socket");
@@ -171,5 +182,6 @@ fn nginx_is_asked_by_its_master() {
     perf.assert_agree(&profile, "nginx");
     assert_passes(&profile, 0.98, "ngx_process_events_and_timers");
     assert_passes(&profile, 0.5, "deflate");
+    assert_names_whole_functions(&profile, "/libz.so");
     assert_says_what_children_used(&agent, server.pid());
 }

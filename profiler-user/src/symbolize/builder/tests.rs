@@ -72,6 +72,17 @@ fn frames_without_a_name_say_where_they_are() {
 }
 
 #[test]
+fn addresses_of_a_function_without_a_name_are_one_function() {
+    let stack = [0x2_b000, 0x2_b010, 0x2_b0ff, 0x2_b100].map(|offset| native(LIBC, offset));
+    let built = build_rows(&[row(&stack)], Labels::Threads);
+    let (own, other) = ("libc.so.6+0x2b000", "libc.so.6+0x2b100");
+    assert_eq!(names(&built, 0), [own, own, own, other]);
+    assert_eq!(built.functions.len(), 2);
+    let distances: Vec<u64> = built.locations.windows(2).map(|pair| pair[1].address - pair[0].address).collect();
+    assert_eq!(distances, [0x10, 0xef, 1], "addresses stay what they are");
+}
+
+#[test]
 fn a_stack_without_frames_says_why() {
     let mut empty = row(&[]);
     empty.status = Reason::InExec;
