@@ -14,8 +14,7 @@ const COPIED: u32 = 16_384;
 const HZ: u32 = 499;
 /// How many functions are compared.
 const FUNCTIONS: usize = 5;
-/// Shares that differ by no more are the same: the windows do not begin and end at the same moment, and perf's clock, which runs
-/// with the process, meets it more often in the kernel.
+/// Shares that differ by no more are the same: the windows do not begin and end at the same moment.
 const FLOOR: f64 = 0.06;
 /// What the kernel's own code counts as.
 const KERNEL: &str = "[kernel]";
@@ -28,6 +27,8 @@ const ROOTS: [&str; 7] =
 pub struct Reference {
     child: Child,
     file: PathBuf,
+    /// Whose stacks are wanted, if all are recorded.
+    pids: Vec<String>,
 }
 
 /// Stacks that perf recorded.
@@ -52,16 +53,28 @@ struct Frame {
 }
 
 impl Reference {
-    /// Records processes, and what they fork from now on, for so many seconds; returns when perf is at it.
+    /// Records processes and their children that are there, by a clock on each CPU, for so many seconds; returns when perf is at
+    /// it. (A clock that runs with a process begins anew at each switch to it, and so meets those that often wait at certain
+    /// places only.)
     pub fn start(pids: &[u32], seconds: u32, folder: &Path) -> Reference {
+        let families = pids.iter().flat_map(|pid| [vec![*pid], children(*pid)].concat());
+        Reference::record(&["-a"], families.map(|pid| pid.to_string()).collect(), seconds, folder)
+    }
+
+    /// Records processes and what they fork from now on, by a clock that runs with each: for what computes without pause.
+    pub fn start_forking(pids: &[u32], seconds: u32, folder: &Path) -> Reference {
+        let list = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        Reference::record(&["-p", &list], Vec::new(), seconds, folder)
+    }
+
+    fn record(whom: &[&str], pids: Vec<String>, seconds: u32, folder: &Path) -> Reference {
         let file = folder.join("reference.data");
-        let pids = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         let mut command = Command::new("perf");
-        command.args(["record", "-q", "-e", "cpu-clock", "-F", &HZ.to_string(), "-p", &pids, "--call-graph"]);
+        command.args(["record", "-q", "-e", "cpu-clock", "-F", &HZ.to_string()]).args(whom).arg("--call-graph");
         command.arg(format!("dwarf,{COPIED}")).arg("-o").arg(&file).args(["--", "sleep", &seconds.to_string()]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("perf can be started");
         wait_for_recording(&mut child);
-        Reference { child, file }
+        Reference { child, file, pids }
     }
 
     /// Waits for its end.
@@ -74,19 +87,26 @@ impl Reference {
     pub fn stacks(mut self) -> Stacks {
         self.wait();
         let file = self.file.display().to_string();
-        let text = super::tools::output("perf", &["script", "-i", &file, "--no-inline", "-F", "comm,pid,ip,sym,dso"]);
+        let only = format!("--pid={}", self.pids.join(","));
+        let fields = ["script", "-i", &file, "--no-inline", "-F", "comm,pid,ip,sym,dso", &only];
+        let fields = if self.pids.is_empty() { &fields[..6] } else { &fields[..] };
+        let text = super::tools::output("perf", fields);
         Stacks { list: text.split("\n\n").filter_map(stack_of).collect() }
     }
 }
 
+/// Processes that one has forked and that live.
+fn children(pid: u32) -> Vec<u32> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
 /// perf starts the program that times it once its events count.
 fn wait_for_recording(perf: &mut Child) {
-    let children = format!("/proc/{0}/task/{0}/children", perf.id());
     wait::until_true("perf to record", Duration::from_secs(20), || {
         let ended = perf.try_wait().expect("our own child can be waited for");
         assert!(ended.is_none(), "perf record ended at once: {ended:?}");
-        let list = std::fs::read_to_string(&children).unwrap_or_default();
-        list.split_whitespace().any(|pid| {
+        children(perf.id()).into_iter().any(|pid| {
             std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == "sleep")
         })
     });
@@ -115,8 +135,7 @@ fn base_name(file: &str) -> String {
 }
 
 impl Stacks {
-    /// Those of one process. perf's clock of a process begins with it, and so meets short ones always at the same age: what
-    /// it says of their functions is not true of them.
+    /// Those of one process.
     pub fn of(&self, pid: u32) -> Stacks {
         Stacks { list: self.list.iter().filter(|stack| stack.pid == pid).cloned().collect() }
     }

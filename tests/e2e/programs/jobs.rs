@@ -78,7 +78,7 @@ fn a_cpp_compiler_is_asked_by_the_number_of_make() {
         wait::until_true("the window to be open", Duration::from_secs(5), || {
             agent.metric("pprofd_http_in_flight_requests").is_some_and(|open| open >= 1.0)
         });
-        let mut perf = Reference::start(&[pid], 3, folder.path());
+        let mut perf = Reference::start_forking(&[pid], 3, folder.path());
         open_gate(folder.path());
         perf.wait();
         drop(make);
