@@ -2,6 +2,7 @@
 //! for one that has ended (`ago`). A request starts no sampler: it asks the watch for a rate and reads what is recorded.
 
 use super::KindError;
+use super::clocks::{self, CpuClock, Descendants};
 use super::comments::{self, Account};
 use super::missing_parts;
 use super::parameters::Parameters;
@@ -14,7 +15,6 @@ use crate::record::window::{Selection, Span, Window};
 use crate::symbolize::builder::{self, Input, Labels};
 use crate::symbolize::layout::Addresses;
 use crate::watch::Target;
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
 
@@ -80,6 +80,8 @@ struct Collected {
     mappings: Vec<MappingSeen>,
     /// CPU time at the window's start.
     cpu_at_start: Option<CpuClock>,
+    /// All that descended from the process at the window's start.
+    descendants_at_start: Option<Descendants>,
     exited: bool,
 }
 
@@ -113,6 +115,7 @@ fn past(profiler: &Profiler, subject: Subject, request: Request, ago: u32) -> Co
         asked: Span { from: MonoTime(from), to: MonoTime(to) },
         mappings: Vec::new(),
         cpu_at_start: None,
+        descendants_at_start: None,
         exited: false,
     }
 }
@@ -131,18 +134,21 @@ async fn live(profiler: &Profiler, subject: Subject, request: Request) -> Result
             prepare_children(&preparing, process, end);
         }
         let mappings = process.map(|process| preparing.processes.mappings(process)).unwrap_or_default();
-        (mappings, read_clock(&preparing, process), preparing.processes.now().0)
+        let since = preparing.processes.now().0;
+        let descendants = process.map(|process| Descendants::read(&preparing, process, since));
+        (mappings, descendants, clocks::read(&preparing, process), preparing.processes.now().0)
     };
-    let (mappings, cpu_at_start, from) = blocking(start).await?;
+    let (mappings, descendants_at_start, cpu_at_start, from) = blocking(start).await?;
     // Whoever asks for a family wants the window of the family, whose head may be a shell that is gone at once.
     let head = process.filter(|_| !request.children);
     let exited = wait(profiler, head, Duration::from_secs(u64::from(request.seconds))).await;
     let to = profiler.processes.now().0;
     drop(watched);
-    Ok(Collected { subject, request, asked: Span { from, to }, mappings, cpu_at_start, exited })
+    let asked = Span { from, to };
+    Ok(Collected { subject, request, asked, mappings, cpu_at_start, descendants_at_start, exited })
 }
 
-/// Has the tables of a process's living descendants built, and their clocks read.
+/// Has the tables of a process's living descendants built.
 fn prepare_children(profiler: &Profiler, process: Option<ProcessId>, end: Instant) {
     let Some(process) = process else { return };
     let alive = profiler.recorder.family(process, profiler.processes.now().0);
@@ -151,25 +157,7 @@ fn prepare_children(profiler: &Profiler, process: Option<ProcessId>, end: Instan
         if !left.is_zero() {
             profiler.processes.prepare(Some(child), left);
         }
-        read_clock(profiler, Some(child));
     }
-}
-
-/// CPU time so far: number of CPUs (0: it does not matter) and ns.
-type CpuClock = (usize, u64);
-
-/// CPU time of a process, or of the host, so far. The recorder is told too: its account of a window ends with the exit, if
-/// there is one.
-fn read_clock(profiler: &Profiler, process: Option<ProcessId>) -> Option<CpuClock> {
-    let Some(process) = process else { return profiler.processes.host_clock() };
-    let clock = profiler.processes.cpu_clock(process)?;
-    profiler.recorder.cpu_clocks(vec![(process, profiler.processes.now().0, clock)]);
-    Some((0, clock))
-}
-
-fn used_between(start: Option<CpuClock>, end: Option<CpuClock>) -> Option<u64> {
-    let ((cpus, start), (still, end)) = start.zip(end)?;
-    if cpus == still { end.checked_sub(start) } else { None }
 }
 
 /// True if the process exited before the time was over.
@@ -193,65 +181,71 @@ fn process_of(subject: &Subject) -> Option<ProcessId> {
 /// Reads the window from the recorder and makes the profile. Blocking.
 fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, KindError> {
     let process = process_of(&collected.subject);
-    let cpu_at_end = read_clock(profiler, process);
+    let cpu_at_end = clocks::read(profiler, process);
     if let Some(process) = process {
         let mut newest = profiler.processes.mappings(process);
         newest.append(&mut collected.mappings);
         collected.mappings = newest;
     }
     let drained = profiler.processes.drained(collected.asked.to);
-    let selection = match process {
-        None => Selection::Host,
-        Some(process) if collected.request.children => {
-            Selection::Processes(family(profiler, process, collected.asked.from))
+    let descendants = process.map(|process| Descendants::read(profiler, process, collected.asked.from));
+    let selection = match (process, &descendants) {
+        (None, _) => Selection::Host,
+        (Some(process), Some(others)) if collected.request.children => {
+            Selection::of(others.members.iter().copied().chain([process]))
         }
-        Some(process) => Selection::of([process]),
+        (Some(process), _) => Selection::of([process]),
     };
     let window = profiler.recorder.query(selection, collected.asked).map_err(KindError::Recorder)?;
     let covered = covered(&collected, &window)?;
-    let measured = used_between(collected.cpu_at_start, cpu_at_end).filter(|_| !collected.request.children);
+    let used = used(profiler, &collected, &window, clocks::used_between(collected.cpu_at_start, cpu_at_end), descendants);
     let account = Account {
         subject: &collected.subject,
         asked: collected.asked,
         ago: collected.request.ago,
         hz: collected.request.hz,
         covered,
-        cpu_ns: measured.or(window.cpu_ns),
+        cpu_ns: used.cpu_ns,
+        unaccounted: used.unaccounted,
         exited: collected.exited,
         drained,
         children: collected.request.children,
-        descendants: process.and_then(|process| descendants(profiler, process, &collected, &window)),
+        descendants: used.descendants,
         window: &window,
     };
     Ok(profile(profiler, &collected, &account))
 }
 
-/// A process and its descendants that lived after `since`, with their clocks read once more: the account of a window ends
-/// with a reading.
-fn family(profiler: &Profiler, process: ProcessId, since: MonoTime) -> BTreeSet<ProcessId> {
-    let family = profiler.recorder.family(process, since);
-    for child in family.iter().filter(|child| **child != process) {
-        read_clock(profiler, Some(*child));
-    }
-    family
+/// CPU time in the window.
+struct Used {
+    /// Of those that the profile is about.
+    cpu_ns: Option<u64>,
+    /// Processes whose last moments are not in it.
+    unaccounted: u64,
+    /// How many descend from the process, and what they used; none if they are summed already.
+    descendants: Option<(usize, Option<u64>)>,
 }
 
-/// How many descendants a process has that is not sampled itself (the master of a server, a shell), and their CPU time in
-/// the window, ns; none if it is sampled, or they are summed already.
-fn descendants(
+/// `own` is what the process, or the host, used between readings at the window's ends.
+fn used(
     profiler: &Profiler,
-    process: ProcessId,
     collected: &Collected,
     window: &Window,
-) -> Option<(usize, Option<u64>)> {
-    if collected.request.children || !window.rows.is_empty() {
-        return None;
+    own: Option<u64>,
+    descendants: Option<Descendants>,
+) -> Used {
+    let told = descendants.as_ref().zip(collected.descendants_at_start.as_ref());
+    let told = told.and_then(|(now, before)| now.used_since(before));
+    if collected.request.children {
+        let told = own.zip(told).map(|(own, others)| own.saturating_add(others));
+        let unaccounted = if told.is_none() { window.ended } else { 0 };
+        let cpu_ns = clocks::completed(window.cpu_ns, window.ended, told);
+        return Used { cpu_ns, unaccounted, descendants: None };
     }
-    let mut others = family(profiler, process, collected.asked.from);
-    others.remove(&process);
-    let count = others.len();
-    let window = profiler.recorder.query(Selection::Processes(others), collected.asked).ok()?;
-    (count > 0).then_some((count, window.cpu_ns))
+    let descendants = descendants.filter(|others| !others.members.is_empty());
+    let descendants =
+        descendants.map(|others| (others.members.len(), others.used(profiler, collected.asked, told)));
+    Used { cpu_ns: own.or(window.cpu_ns), unaccounted: 0, descendants }
 }
 
 /// The part of the window that the profile is about.

@@ -3,6 +3,7 @@
 //! index and help come from the list.
 
 pub mod books;
+mod clocks;
 pub mod cmdline;
 mod comments;
 pub mod cpu;
