@@ -2,7 +2,6 @@
 
 use super::profiler::Profiler;
 use crate::event::{MonoTime, ProcessId};
-use crate::record::window::{Selection, Span};
 use std::collections::BTreeSet;
 
 /// Of a process that ended, the recorder's account lacks what it used since the scheduler last accounted for it: a tick
@@ -10,7 +9,7 @@ use std::collections::BTreeSet;
 const UNACCOUNTED: u64 = 10_000_000;
 
 /// CPU time so far: number of CPUs (0: it does not matter) and ns.
-pub(super) type CpuClock = (usize, u64);
+type CpuClock = (usize, u64);
 
 /// CPU time of a process, or of the host, so far. The recorder is told too: its account of a window ends with the exit, if
 /// there is one.
@@ -23,54 +22,95 @@ pub(super) fn read(profiler: &Profiler, process: Option<ProcessId>) -> Option<Cp
 }
 
 /// CPU time between two readings.
-pub(super) fn used_between(start: Option<CpuClock>, end: Option<CpuClock>) -> Option<u64> {
+fn used_between(start: Option<CpuClock>, end: Option<CpuClock>) -> Option<u64> {
     let ((cpus, start), (still, end)) = start.zip(end)?;
     if cpus == still { end.checked_sub(start) } else { None }
 }
 
-/// All that descends from a process, as it was found once.
-#[derive(Debug, Default)]
-pub(super) struct Descendants {
-    /// Who lived then or since, without the process itself.
-    pub(super) members: BTreeSet<ProcessId>,
-    /// What those that are there had used, and what the process and they have waited for, ns: the exact time of a child
-    /// passes to whoever waits for it, so the difference of two such sums is what all used between. None without the process.
-    sum: Option<u64>,
+/// What is read at an end of a window.
+pub(super) struct Reading {
+    /// A window that begins or ends then has readings of all around it.
+    pub(super) time: MonoTime,
+    own: Option<CpuClock>,
+    told: Option<u64>,
 }
 
-impl Descendants {
-    /// Finds those that lived after `since` and reads their clocks; the recorder is told too. Blocking.
-    pub(super) fn read(profiler: &Profiler, process: ProcessId, since: MonoTime) -> Self {
-        let mut members = profiler.recorder.family(process, since);
-        members.remove(&process);
-        // Parents first: a child that is waited for meanwhile counts for nobody, and never twice.
-        let mut sum = profiler.processes.reaped_clock(process);
-        let mut by_age: Vec<_> = members.iter().copied().collect();
-        by_age.sort_unstable_by_key(|id| (id.start, id.pid));
-        let mut is_any_gone = false;
-        for member in by_age {
-            let reaped = profiler.processes.reaped_clock(member);
-            let own = read(profiler, Some(member)).map(|(_, own)| own);
-            is_any_gone |= own.is_none();
-            sum = sum.map(|sum| sum.saturating_add(own.unwrap_or(0)).saturating_add(reaped.unwrap_or(0)));
+/// What was used between two readings, ns, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Difference {
+    /// By the process, or the host.
+    pub(super) own: Option<u64>,
+    /// By all that descend from the process, as whoever waited for them was told.
+    pub(super) told: Option<u64>,
+}
+
+impl Reading {
+    /// Reads the clocks of a process and of what descends from it, or the host's, for a window that begins now. Blocking.
+    pub(super) fn at_start(profiler: &Profiler, process: Option<ProcessId>) -> Self {
+        if let Some(process) = process {
+            tell(profiler, &living_descendants(profiler, process));
         }
-        if is_any_gone {
-            // What the recorder knows of them begins or ends with the news of their exit.
-            profiler.processes.drained(profiler.processes.now().0);
-        }
-        Descendants { members, sum }
+        let own = read(profiler, process);
+        let time = profiler.processes.now().0;
+        Reading { time, own, told: process.and_then(|process| told_of_descendants(profiler, process)) }
     }
 
-    /// CPU time that they used since an earlier reading, ns: exact if each was waited for by one of them, else too little.
-    pub(super) fn used_since(&self, earlier: &Descendants) -> Option<u64> {
-        self.sum?.checked_sub(earlier.sum?)
+    /// The same for a window that ends now. Blocking.
+    pub(super) fn at_end(profiler: &Profiler, process: Option<ProcessId>) -> Self {
+        let time = profiler.processes.now().0;
+        let own = read(profiler, process);
+        Reading { time, own, told: process.and_then(|process| told_of_descendants(profiler, process)) }
     }
 
-    /// What they used in the span, between whose ends `told` is known: none if they are none, or that is not known.
-    pub(super) fn used(&self, profiler: &Profiler, span: Span, told: Option<u64>) -> Option<u64> {
-        let window = profiler.recorder.query(Selection::Processes(self.members.clone()), span).ok()?;
-        completed(window.cpu_ns, window.ended, told)
+    /// What was used since an earlier reading.
+    pub(super) fn since(&self, earlier: &Reading) -> Difference {
+        let told = self.told.zip(earlier.told).and_then(|(end, start)| end.checked_sub(start));
+        Difference { own: used_between(earlier.own, self.own), told }
     }
+}
+
+/// What all that descend from a process have used so far, ns: what those that are there used, and what the process and they
+/// were told when they waited for a child. The time of a child passes, exact, to whoever waits for it, so the difference of two
+/// readings is what all used between, if nobody's end was left to a stranger; else it is too little. The recorder is told the
+/// clocks of those that are there. None without the process. Blocking.
+fn told_of_descendants(profiler: &Profiler, process: ProcessId) -> Option<u64> {
+    // Also of those that are dead and not waited for yet.
+    let mut by_age: Vec<_> = others(profiler, process, MonoTime(0)).into_iter().collect();
+    by_age.sort_unstable_by_key(|id| (id.start, id.pid));
+    // Parents first: a child that is waited for meanwhile counts for nobody, and never twice.
+    let mut sum = profiler.processes.reaped_clock(process)?;
+    for member in by_age {
+        let Some((_, own)) = read(profiler, Some(member)) else { continue };
+        let reaped = profiler.processes.reaped_clock(member).unwrap_or(0);
+        sum = sum.saturating_add(own).saturating_add(reaped);
+    }
+    Some(sum)
+}
+
+/// All that descend from a process and live, as far as it is known.
+pub(super) fn living_descendants(profiler: &Profiler, process: ProcessId) -> BTreeSet<ProcessId> {
+    others(profiler, process, profiler.processes.now().0)
+}
+
+/// All that descend from a process and lived after `since`. The recorder is told their clocks, or is given the time to learn of
+/// their exit: its account of a window ends with either. Blocking.
+pub(super) fn descendants(profiler: &Profiler, process: ProcessId, since: MonoTime) -> BTreeSet<ProcessId> {
+    let members = others(profiler, process, since);
+    if tell(profiler, &members) < members.len() {
+        profiler.processes.drained(profiler.processes.now().0);
+    }
+    members
+}
+
+fn others(profiler: &Profiler, process: ProcessId, since: MonoTime) -> BTreeSet<ProcessId> {
+    let mut members = profiler.recorder.family(process, since);
+    members.remove(&process);
+    members
+}
+
+/// Tells the recorder the clocks of those that are there; how many it were.
+fn tell(profiler: &Profiler, members: &BTreeSet<ProcessId>) -> usize {
+    members.iter().filter(|member| read(profiler, Some(**member)).is_some()).count()
 }
 
 /// The recorder's account of processes of which so many ended, completed by what whoever waited for them was told: as
@@ -101,9 +141,5 @@ mod tests {
         assert_eq!(used_between(Some((2, 10)), Some((2, 17))), Some(7));
         assert_eq!(used_between(Some((2, 10)), Some((4, 17))), None);
         assert_eq!(used_between(None, Some((0, 17))), None);
-        let sum = |sum| Descendants { sum, ..Descendants::default() };
-        assert_eq!(sum(Some(9)).used_since(&sum(Some(4))), Some(5));
-        assert_eq!(sum(Some(3)).used_since(&sum(Some(4))), None, "somebody's time went to a stranger");
-        assert_eq!(sum(None).used_since(&sum(Some(4))), None);
     }
 }

@@ -2,7 +2,7 @@
 //! for one that has ended (`ago`). A request starts no sampler: it asks the watch for a rate and reads what is recorded.
 
 use super::KindError;
-use super::clocks::{self, CpuClock, Descendants};
+use super::clocks::{self, Difference, Reading};
 use super::comments::{self, Account};
 use super::missing_parts;
 use super::parameters::Parameters;
@@ -15,6 +15,7 @@ use crate::record::window::{Selection, Span, Window};
 use crate::symbolize::builder::{self, Input, Labels};
 use crate::symbolize::layout::Addresses;
 use crate::watch::Target;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
 
@@ -78,10 +79,8 @@ struct Collected {
     asked: Span,
     /// The process's mappings, the newest first.
     mappings: Vec<MappingSeen>,
-    /// CPU time at the window's start.
-    cpu_at_start: Option<CpuClock>,
-    /// All that descended from the process at the window's start.
-    descendants_at_start: Option<Descendants>,
+    /// What was used between readings at the window's ends.
+    used: Difference,
     exited: bool,
 }
 
@@ -114,8 +113,7 @@ fn past(profiler: &Profiler, subject: Subject, request: Request, ago: u32) -> Co
         request,
         asked: Span { from: MonoTime(from), to: MonoTime(to) },
         mappings: Vec::new(),
-        cpu_at_start: None,
-        descendants_at_start: None,
+        used: Difference::default(),
         exited: false,
     }
 }
@@ -134,25 +132,23 @@ async fn live(profiler: &Profiler, subject: Subject, request: Request) -> Result
             prepare_children(&preparing, process, end);
         }
         let mappings = process.map(|process| preparing.processes.mappings(process)).unwrap_or_default();
-        let since = preparing.processes.now().0;
-        let descendants = process.map(|process| Descendants::read(&preparing, process, since));
-        (mappings, descendants, clocks::read(&preparing, process), preparing.processes.now().0)
+        (mappings, Reading::at_start(&preparing, process))
     };
-    let (mappings, descendants_at_start, cpu_at_start, from) = blocking(start).await?;
+    let (mappings, start) = blocking(start).await?;
     // Whoever asks for a family wants the window of the family, whose head may be a shell that is gone at once.
     let head = process.filter(|_| !request.children);
     let exited = wait(profiler, head, Duration::from_secs(u64::from(request.seconds))).await;
-    let to = profiler.processes.now().0;
+    let ending = profiler.clone();
+    let end = blocking(move || Reading::at_end(&ending, process)).await?;
     drop(watched);
-    let asked = Span { from, to };
-    Ok(Collected { subject, request, asked, mappings, cpu_at_start, descendants_at_start, exited })
+    let asked = Span { from: start.time, to: end.time };
+    Ok(Collected { subject, request, asked, mappings, used: end.since(&start), exited })
 }
 
 /// Has the tables of a process's living descendants built.
 fn prepare_children(profiler: &Profiler, process: Option<ProcessId>, end: Instant) {
     let Some(process) = process else { return };
-    let alive = profiler.recorder.family(process, profiler.processes.now().0);
-    for child in alive.into_iter().filter(|child| *child != process) {
+    for child in clocks::living_descendants(profiler, process) {
         let left = end.saturating_duration_since(Instant::now());
         if !left.is_zero() {
             profiler.processes.prepare(Some(child), left);
@@ -181,24 +177,25 @@ fn process_of(subject: &Subject) -> Option<ProcessId> {
 /// Reads the window from the recorder and makes the profile. Blocking.
 fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, KindError> {
     let process = process_of(&collected.subject);
-    let cpu_at_end = clocks::read(profiler, process);
+    if collected.request.ago.is_some() {
+        clocks::read(profiler, process);
+    }
     if let Some(process) = process {
         let mut newest = profiler.processes.mappings(process);
         newest.append(&mut collected.mappings);
         collected.mappings = newest;
     }
     let drained = profiler.processes.drained(collected.asked.to);
-    let descendants = process.map(|process| Descendants::read(profiler, process, collected.asked.from));
-    let selection = match (process, &descendants) {
-        (None, _) => Selection::Host,
-        (Some(process), Some(others)) if collected.request.children => {
-            Selection::of(others.members.iter().copied().chain([process]))
-        }
-        (Some(process), _) => Selection::of([process]),
+    let others =
+        process.map(|process| clocks::descendants(profiler, process, collected.asked.from)).unwrap_or_default();
+    let selection = match process {
+        None => Selection::Host,
+        Some(process) if collected.request.children => Selection::of(others.iter().copied().chain([process])),
+        Some(process) => Selection::of([process]),
     };
     let window = profiler.recorder.query(selection, collected.asked).map_err(KindError::Recorder)?;
     let covered = covered(&collected, &window)?;
-    let used = used(profiler, &collected, &window, clocks::used_between(collected.cpu_at_start, cpu_at_end), descendants);
+    let used = used(profiler, &collected, &window, others);
     let account = Account {
         subject: &collected.subject,
         asked: collected.asked,
@@ -226,25 +223,20 @@ struct Used {
     descendants: Option<(usize, Option<u64>)>,
 }
 
-/// `own` is what the process, or the host, used between readings at the window's ends.
-fn used(
-    profiler: &Profiler,
-    collected: &Collected,
-    window: &Window,
-    own: Option<u64>,
-    descendants: Option<Descendants>,
-) -> Used {
-    let told = descendants.as_ref().zip(collected.descendants_at_start.as_ref());
-    let told = told.and_then(|(now, before)| now.used_since(before));
+/// `others` descend from the process.
+fn used(profiler: &Profiler, collected: &Collected, window: &Window, others: BTreeSet<ProcessId>) -> Used {
+    let Difference { own, told } = collected.used;
     if collected.request.children {
         let told = own.zip(told).map(|(own, others)| own.saturating_add(others));
-        let unaccounted = if told.is_none() { window.ended } else { 0 };
         let cpu_ns = clocks::completed(window.cpu_ns, window.ended, told);
-        return Used { cpu_ns, unaccounted, descendants: None };
+        return Used { cpu_ns, unaccounted: if told.is_none() { window.ended } else { 0 }, descendants: None };
     }
-    let descendants = descendants.filter(|others| !others.members.is_empty());
-    let descendants =
-        descendants.map(|others| (others.members.len(), others.used(profiler, collected.asked, told)));
+    let count = others.len();
+    let used_by = |others: BTreeSet<ProcessId>| {
+        let window = profiler.recorder.query(Selection::Processes(others), collected.asked).ok()?;
+        clocks::completed(window.cpu_ns, window.ended, told)
+    };
+    let descendants = (count > 0).then(|| (count, used_by(others)));
     Used { cpu_ns: own.or(window.cpu_ns), unaccounted: 0, descendants }
 }
 

@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn what_children_used_is_accounted_once_they_are_waited_for() {
-        let child = Child::shell("(for i in $(seq 100000); do :; done); (for i in $(seq 100000); do :; done); read line");
+        let child =
+            Child::shell("(for i in $(seq 100000); do :; done); (for i in $(seq 100000); do :; done); read line");
         let proc = Proc::default();
         let start = start_ns(proc.stat(child.pid()).expect("stat").start_ticks);
         let id = ProcessId { pid: child.pid(), start };

@@ -133,9 +133,8 @@ fn descendants_are_mentioned_if_they_used_more_and_it_shows() {
         };
         descendants(&account)
     };
-    let sentence = |who: &str, used: &str| {
-        Some(format!("Its {who} used {used} of CPU time in the window: children=1 shows it."))
-    };
+    let sentence =
+        |who: &str, used: &str| Some(format!("Its {who} used {used} of CPU time in the window: children=1 shows it."));
     assert_eq!(said(4, Some(40_000_000), 3, Some(SECOND)), sentence("3 descendants", "1.000 s"));
     assert_eq!(said(4, Some(2 * SECOND), 3, Some(SECOND)), None, "most is its own");
     assert_eq!(said(4, None, 3, Some(2 * 4 * AT_99)), sentence("3 descendants", "0.081 s"));

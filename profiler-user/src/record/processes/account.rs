@@ -41,9 +41,8 @@ impl Processes {
     /// How many of the selected processes were seen to end in the span. What the kernel tells of an exit lacks what the
     /// process used since the scheduler last brought its account up to date, a tick at most.
     pub(in crate::record) fn ended_within(&self, selection: &Selection, span: Span) -> u64 {
-        let ended = |entry: &&Entry| {
-            entry.info.cpu_ns.is_some() && entry.info.exited.is_some_and(|exited| span.holds(exited))
-        };
+        let ended =
+            |entry: &&Entry| entry.info.cpu_ns.is_some() && entry.info.exited.is_some_and(|exited| span.holds(exited));
         self.selected(selection).filter(ended).count() as u64
     }
 
