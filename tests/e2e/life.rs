@@ -1,7 +1,8 @@
 //! Processes that begin, become another program, lose their file or their leader, and end, within the window or before it.
 
+use std::path::Path;
 use std::time::Duration;
-use tests::harness::{Agent, Target, judge, programs, wait};
+use tests::harness::{Agent, Profile, Target, judge, programs, wait};
 
 const HZ: u32 = 997;
 
@@ -114,6 +115,38 @@ fn a_hundred_short_processes_a_second_are_all_counted() {
     let named = profile.cpu_of(|sample| sample.has_chain(&["short_work", "main"]));
     // The rest of a child's 5 ms is its exec and the dynamic loader's.
     assert!(named >= 0.6 * truth, "{named:.2} s of {truth:.2} s in short_work\n{}", profile.summary());
+}
+
+/// Panics unless as many samples came as the profile itself says that the scheduler's account lets expect.
+fn assert_expected(profile: &Profile) {
+    let said = |comment: &str| comment.split_once(" samples expected")?.0.rsplit(' ').next()?.parse::<f64>().ok();
+    let expected = profile.comments().into_iter().find_map(said);
+    let expected = expected.unwrap_or_else(|| panic!("no sample is expected: {:?}", profile.comments()));
+    let got = (profile.count() + profile.lost()) as f64;
+    judge::assert_near("samples", got, expected, 0.05 + 4.0 / expected.sqrt(), 0.0);
+}
+
+#[test]
+fn children_that_are_forked_and_gone_at_once_are_accounted_for() {
+    let agent = Agent::start(&[]);
+    let forks = Target::start(&programs::c("forks.c", &[]), &["100"]);
+    let shell = Target::start(Path::new("/bin/sh"), &["-c", "while :; do /bin/true; done"]);
+    // At the first question already: nobody had asked for the clocks of children before.
+    let own = agent.cpu(forks.pid(), 1, HZ);
+    let used = own.comments().into_iter().find_map(|comment| {
+        let (_, rest) = comment.split_once(" descendants used ")?;
+        rest.strip_suffix(" s of CPU time in the window: children=1 shows it.")?.parse::<f64>().ok()
+    });
+    let used = used.unwrap_or_else(|| panic!("{:?}", own.comments()));
+    assert!(used > own.cpu_seconds(), "{used} s are less than the parent's own\n{}", own.summary());
+    std::thread::scope(|scope| {
+        let ask = |pid| agent.profile(&format!("pid/{pid}/debug/pprof/profile?seconds=4&hz={HZ}&children=1"));
+        let families = [forks.pid(), shell.pid()].map(|pid| scope.spawn(move || ask(pid)));
+        let [forked, executed] = families.map(|family| family.join().unwrap());
+        assert_expected(&forked);
+        assert_expected(&executed);
+        assert!(forked.share_of("short_work") > 0.8, "{}", forked.summary());
+    });
 }
 
 #[test]

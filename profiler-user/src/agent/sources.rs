@@ -205,6 +205,10 @@ impl Processes for Sources {
         cpu::cpu_clock_of(&self.proc, process)
     }
 
+    fn reaped_clock(&self, process: ProcessId) -> Option<u64> {
+        cpu::reaped_clock_of(&self.proc, process)
+    }
+
     fn host_clock(&self) -> Option<(usize, u64)> {
         let (cpus, used) = cpu::host_clock(&self.proc)?;
         let own = cpu::cpu_clock(Pid(std::process::id())).unwrap_or(0);

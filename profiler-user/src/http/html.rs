@@ -54,7 +54,8 @@ fn index_row(kind: &Kind, query: &str) -> String {
     let (name, description) = (escape(kind.name), escape(kind.description));
     if !kind.works() {
         return format!(
-            "<tr class=\"absent\"><td>{name}</td><td>{description}. Not available in this version.</td></tr>"
+            "<tr class=\"absent\"><td>{name}</td><td>{}. Not available in this version.</td></tr>",
+            description.trim_end_matches('.')
         );
     }
     let join = if query.is_empty() { "" } else { "?" };
@@ -76,7 +77,9 @@ fn ago_link(name: &str, query: &str) -> String {
 pub(super) fn start_page(processes: &[Listed], shown: usize) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>pprofd</title>\n{STYLE}\n\
-         </head>\n<body>\n<h1>pprofd</h1>\n<p>Profiles of every process of this host, for <code>go tool pprof</code>.</p>\n\
+         </head>\n<body>\n<h1>pprofd</h1>\n<p>Profiles of every process of this host, for <code>go tool pprof</code>. With \
+         <code>children=1</code> the profile of a process sums all that descend from it too: ask so for the master of a \
+         server, a shell or a build.</p>\n\
          <ul>\n<li><a href=\"debug/pprof/\">the whole host</a></li>\n\
          <li><a href=\"api/v1/processes\">processes as JSON</a>, <a href=\"api/v1/processes?exited=1\">those that \
          exited</a></li>\n<li><a href=\"metrics\">metrics</a></li>\n</ul>\n<h2>Processes</h2>\n<table>\n\

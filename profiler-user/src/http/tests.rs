@@ -94,6 +94,9 @@ async fn the_index_lists_all_names_with_relative_links() {
         }
         assert!(!page.contains("href=\"/") && !page.contains("http"), "{page}");
         assert_eq!(page.contains("pid=4711"), uri.contains('?'));
+        assert!(!page.contains(".."), "{page}");
+        let is_named = page.contains("process 4711 (demo: /usr/bin/demo --depth 10). With children=1");
+        assert_eq!(is_named, uri.contains("4711"), "{page}");
     }
 }
 
@@ -340,6 +343,7 @@ async fn the_start_page_leads_to_the_trees() {
     let site = Site::new();
     let page = site.get("/").await;
     assert!(page.text().contains("href=\"pid/4711/debug/pprof/\"") && page.text().contains("href=\"debug/pprof/\""));
+    assert!(page.text().contains("children=1"), "{}", page.text());
     assert!(page.header("content-security-policy").contains("default-src 'none'"));
 }
 

@@ -8,7 +8,8 @@ use super::{MAX_BODY, html, lists, query};
 use crate::encode::EncodeProfile;
 use crate::encode::pprof::Pprof;
 use crate::kind::parameters::Parameters;
-use crate::kind::subject::{self, Asked, Subject};
+use crate::kind::processes::{self, Listed};
+use crate::kind::subject::{self, Asked, Known, Subject};
 use crate::kind::{Answer, Kind, KindError, cmdline, cpu, symbol};
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
@@ -96,12 +97,28 @@ async fn index(asking: Asking) -> Result<Response<Body>, ApiError> {
         Subject::Host => {
             "Profiles of the whole host. Profiles of one process are below /pid/PID/debug/pprof/.".to_owned()
         }
-        Subject::Process(known) if known.alive => format!("Profiles of process {}.", known.id.pid),
         Subject::Process(known) => {
-            format!("Profiles of process {}, which has exited: add ago=SECONDS to profile.", known.id.pid)
+            let profiler = asking.app.profiler;
+            let listed = spawn_blocking(move || processes::one(&profiler, known.id)).await.map_err(KindError::Task)?;
+            whose(known, listed.as_ref())
         }
     };
     Ok(lists::page(html::index(&whose, &query)))
+}
+
+/// Whose tree it is, with its name and its command line as far as they are known.
+fn whose(known: Known, listed: Option<&Listed>) -> String {
+    let named = match listed {
+        Some(Listed { comm, cmdline, .. }) if cmdline.is_empty() => format!(" ({comm})"),
+        Some(Listed { comm, cmdline, .. }) => format!(" ({comm}: {cmdline})"),
+        None => String::new(),
+    };
+    let children = "With children=1 a profile sums all that descend from it too.";
+    if known.alive {
+        format!("Profiles of process {}{named}. {children}", known.id.pid)
+    } else {
+        format!("Profiles of process {}{named}, which has exited: add ago=SECONDS to profile. {children}", known.id.pid)
+    }
 }
 
 async fn profile(asking: Asking) -> Result<Response<Body>, ApiError> {

@@ -7,6 +7,8 @@ use profiler_ebpf::reasons::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 
 const SECOND: u64 = 1_000_000_000;
+/// The least that seconds are shown to, ns.
+const SHOWN: u64 = 1_000_000;
 
 /// Everything that the sentences are made of.
 pub(super) struct Account<'a> {
@@ -23,7 +25,9 @@ pub(super) struct Account<'a> {
     pub(super) exited: bool,
     /// All that the kernel had until the window's end was read.
     pub(super) drained: bool,
-    /// Of a process without samples: how many descendants it has, and their CPU time in the window, ns.
+    /// Processes of which `cpu_ns` lacks what they used since the scheduler's last tick before their end.
+    pub(super) unaccounted: u64,
+    /// How many descendants the process has, if they are not in the profile, and their CPU time in the window, ns.
     pub(super) descendants: Option<(usize, Option<u64>)>,
     /// The samples are those of the process and its descendants.
     pub(super) children: bool,
@@ -159,10 +163,13 @@ fn turns(account: &Account<'_>) -> Vec<String> {
         let after = account.asked.to.0.saturating_sub(account.asked.from.0);
         list.push(format!("The process exited {} after the window began; the window ends there.", seconds(after)));
     }
-    if let Some((count, used)) = account.descendants {
-        let used = used.map_or("an unknown amount".to_owned(), seconds);
-        list.push(format!("Its {count} descendants used {used} of CPU time in the window: children=1 shows it."));
+    if account.unaccounted > 0 {
+        list.push(format!(
+            "{} processes ended in the window: what each used since the scheduler's last tick is not in the account.",
+            account.unaccounted
+        ));
     }
+    list.extend(descendants(account));
     if let Subject::Process(known) = account.subject
         && !account.children
     {
@@ -176,6 +183,21 @@ fn turns(account: &Account<'_>) -> Vec<String> {
         list.push("Not all that the kernel had recorded by the window's end was read in time.".to_owned());
     }
     list
+}
+
+/// Where to look if most of the time is not the process's own (the master of a server, a shell): said if its descendants
+/// used more than it did, as far as the number shows it, or if it has no sample and theirs is not known.
+fn descendants(account: &Account<'_>) -> Option<String> {
+    let (count, used) = account.descendants?;
+    let (samples, sampled) = account.got();
+    let used = match used {
+        Some(used) if used < SHOWN || used <= account.cpu_ns.unwrap_or(sampled) => return None,
+        Some(used) => seconds(used),
+        None if samples > 0 => return None,
+        None => "an unknown amount".to_owned(),
+    };
+    let who = if count == 1 { "only descendant".to_owned() } else { format!("{count} descendants") };
+    Some(format!("Its {who} used {used} of CPU time in the window: children=1 shows it."))
 }
 
 /// `ring full 3, timer late 1`, with shares if there is a whole; the most frequent first.

@@ -2,6 +2,7 @@
 //! for one that has ended (`ago`). A request starts no sampler: it asks the watch for a rate and reads what is recorded.
 
 use super::KindError;
+use super::clocks::{self, Difference, Reading};
 use super::comments::{self, Account};
 use super::missing_parts;
 use super::parameters::Parameters;
@@ -78,8 +79,8 @@ struct Collected {
     asked: Span,
     /// The process's mappings, the newest first.
     mappings: Vec<MappingSeen>,
-    /// CPU time at the window's start.
-    cpu_at_start: Option<CpuClock>,
+    /// What was used between readings at the window's ends.
+    used: Difference,
     exited: bool,
 }
 
@@ -112,7 +113,7 @@ fn past(profiler: &Profiler, subject: Subject, request: Request, ago: u32) -> Co
         request,
         asked: Span { from: MonoTime(from), to: MonoTime(to) },
         mappings: Vec::new(),
-        cpu_at_start: None,
+        used: Difference::default(),
         exited: false,
     }
 }
@@ -131,45 +132,28 @@ async fn live(profiler: &Profiler, subject: Subject, request: Request) -> Result
             prepare_children(&preparing, process, end);
         }
         let mappings = process.map(|process| preparing.processes.mappings(process)).unwrap_or_default();
-        (mappings, read_clock(&preparing, process), preparing.processes.now().0)
+        (mappings, Reading::at_start(&preparing, process))
     };
-    let (mappings, cpu_at_start, from) = blocking(start).await?;
+    let (mappings, start) = blocking(start).await?;
     // Whoever asks for a family wants the window of the family, whose head may be a shell that is gone at once.
     let head = process.filter(|_| !request.children);
     let exited = wait(profiler, head, Duration::from_secs(u64::from(request.seconds))).await;
-    let to = profiler.processes.now().0;
+    let ending = profiler.clone();
+    let end = blocking(move || Reading::at_end(&ending, process)).await?;
     drop(watched);
-    Ok(Collected { subject, request, asked: Span { from, to }, mappings, cpu_at_start, exited })
+    let asked = Span { from: start.time, to: end.time };
+    Ok(Collected { subject, request, asked, mappings, used: end.since(&start), exited })
 }
 
-/// Has the tables of a process's living descendants built, and their clocks read.
+/// Has the tables of a process's living descendants built.
 fn prepare_children(profiler: &Profiler, process: Option<ProcessId>, end: Instant) {
     let Some(process) = process else { return };
-    let alive = profiler.recorder.family(process, profiler.processes.now().0);
-    for child in alive.into_iter().filter(|child| *child != process) {
+    for child in clocks::living_descendants(profiler, process) {
         let left = end.saturating_duration_since(Instant::now());
         if !left.is_zero() {
             profiler.processes.prepare(Some(child), left);
         }
-        read_clock(profiler, Some(child));
     }
-}
-
-/// CPU time so far: number of CPUs (0: it does not matter) and ns.
-type CpuClock = (usize, u64);
-
-/// CPU time of a process, or of the host, so far. The recorder is told too: its account of a window ends with the exit, if
-/// there is one.
-fn read_clock(profiler: &Profiler, process: Option<ProcessId>) -> Option<CpuClock> {
-    let Some(process) = process else { return profiler.processes.host_clock() };
-    let clock = profiler.processes.cpu_clock(process)?;
-    profiler.recorder.cpu_clocks(vec![(process, profiler.processes.now().0, clock)]);
-    Some((0, clock))
-}
-
-fn used_between(start: Option<CpuClock>, end: Option<CpuClock>) -> Option<u64> {
-    let ((cpus, start), (still, end)) = start.zip(end)?;
-    if cpus == still { end.checked_sub(start) } else { None }
 }
 
 /// True if the process exited before the time was over.
@@ -193,65 +177,67 @@ fn process_of(subject: &Subject) -> Option<ProcessId> {
 /// Reads the window from the recorder and makes the profile. Blocking.
 fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, KindError> {
     let process = process_of(&collected.subject);
-    let cpu_at_end = read_clock(profiler, process);
+    if collected.request.ago.is_some() {
+        clocks::read(profiler, process);
+    }
     if let Some(process) = process {
         let mut newest = profiler.processes.mappings(process);
         newest.append(&mut collected.mappings);
         collected.mappings = newest;
     }
     let drained = profiler.processes.drained(collected.asked.to);
+    let others =
+        process.map(|process| clocks::descendants(profiler, process, collected.asked.from)).unwrap_or_default();
     let selection = match process {
         None => Selection::Host,
-        Some(process) if collected.request.children => {
-            Selection::Processes(family(profiler, process, collected.asked.from))
-        }
+        Some(process) if collected.request.children => Selection::of(others.iter().copied().chain([process])),
         Some(process) => Selection::of([process]),
     };
     let window = profiler.recorder.query(selection, collected.asked).map_err(KindError::Recorder)?;
     let covered = covered(&collected, &window)?;
-    let measured = used_between(collected.cpu_at_start, cpu_at_end).filter(|_| !collected.request.children);
+    let used = used(profiler, &collected, &window, others);
     let account = Account {
         subject: &collected.subject,
         asked: collected.asked,
         ago: collected.request.ago,
         hz: collected.request.hz,
         covered,
-        cpu_ns: measured.or(window.cpu_ns),
+        cpu_ns: used.cpu_ns,
+        unaccounted: used.unaccounted,
         exited: collected.exited,
         drained,
         children: collected.request.children,
-        descendants: process.and_then(|process| descendants(profiler, process, &collected, &window)),
+        descendants: used.descendants,
         window: &window,
     };
     Ok(profile(profiler, &collected, &account))
 }
 
-/// A process and its descendants that lived after `since`, with their clocks read once more: the account of a window ends
-/// with a reading.
-fn family(profiler: &Profiler, process: ProcessId, since: MonoTime) -> BTreeSet<ProcessId> {
-    let family = profiler.recorder.family(process, since);
-    for child in family.iter().filter(|child| **child != process) {
-        read_clock(profiler, Some(*child));
-    }
-    family
+/// CPU time in the window.
+struct Used {
+    /// Of those that the profile is about.
+    cpu_ns: Option<u64>,
+    /// Processes whose last moments are not in it.
+    unaccounted: u64,
+    /// How many descend from the process, and what they used; none if they are summed already.
+    descendants: Option<(usize, Option<u64>)>,
 }
 
-/// How many descendants a process has that is not sampled itself (the master of a server, a shell), and their CPU time in
-/// the window, ns; none if it is sampled, or they are summed already.
-fn descendants(
-    profiler: &Profiler,
-    process: ProcessId,
-    collected: &Collected,
-    window: &Window,
-) -> Option<(usize, Option<u64>)> {
-    if collected.request.children || !window.rows.is_empty() {
-        return None;
+/// `others` descend from the process.
+fn used(profiler: &Profiler, collected: &Collected, window: &Window, others: BTreeSet<ProcessId>) -> Used {
+    let Difference { own, told } = collected.used;
+    if collected.request.children {
+        let told = own.zip(told).map(|(own, others)| own.saturating_add(others));
+        let cpu_ns = clocks::completed(window.cpu_ns, window.ended, told);
+        return Used { cpu_ns, unaccounted: if told.is_none() { window.ended } else { 0 }, descendants: None };
     }
-    let mut others = family(profiler, process, collected.asked.from);
-    others.remove(&process);
     let count = others.len();
-    let window = profiler.recorder.query(Selection::Processes(others), collected.asked).ok()?;
-    (count > 0).then_some((count, window.cpu_ns))
+    let used_by = |others: BTreeSet<ProcessId>| {
+        let window = profiler.recorder.query(Selection::Processes(others), collected.asked).ok()?;
+        clocks::completed(window.cpu_ns, window.ended, told)
+    };
+    let descendants = (count > 0).then(|| (count, used_by(others)));
+    Used { cpu_ns: own.or(window.cpu_ns), unaccounted: 0, descendants }
 }
 
 /// The part of the window that the profile is about.

@@ -3,6 +3,7 @@
 //! index and help come from the list.
 
 pub mod books;
+mod clocks;
 pub mod cmdline;
 mod comments;
 pub mod cpu;
@@ -119,7 +120,8 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         name: "profile",
-        description: "CPU profile. You can specify the duration in the seconds GET parameter; with ago=M the answer \
+        description: "CPU profile. You can specify the duration in the seconds GET parameter, in whole seconds (else it is \
+            30); with ago=M the answer \
             comes at once, for the window that ended M seconds ago. After you get the profile file, use the go tool \
             pprof command to investigate the profile.",
         sample_types: cpu::SAMPLE_TYPES,

@@ -49,6 +49,12 @@ pub fn list(profiler: &Profiler, exited: bool) -> Vec<Listed> {
     list
 }
 
+/// One process as the list shows it; none if nothing is known of it. Blocking.
+pub fn one(profiler: &Profiler, id: ProcessId) -> Option<Listed> {
+    let infos = profiler.recorder.process(id.pid);
+    infos.into_iter().rev().find(|info| info.id == id).map(|info| listed(profiler, info))
+}
+
 fn listed(profiler: &Profiler, info: ProcessInfo) -> Listed {
     let exited = info.exited.is_some();
     let cmdline = if exited { None } else { profiler.processes.cmdline(info.id.pid, CMDLINE) };

@@ -24,11 +24,11 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// The process was seen to begin.
+    /// The process was seen to begin. Its first sample may have come before that, and led to a reading.
     pub(super) fn begin(&mut self, time: MonoTime) {
-        if self.readings.is_empty() {
+        if self.readings.front().is_none_or(|first| time < first.time) {
             self.born = true;
-            self.add(time, 0);
+            self.readings.push_front(Reading { time, cpu_ns: 0 });
         }
     }
 
@@ -161,6 +161,16 @@ mod tests {
         assert_eq!(within(&clock, 0, 10_000), Some(300));
         assert_eq!(within(&clock, 1_500, 10_000), Some(150));
         assert_eq!(within(&clock, 5_000, 10_000), Some(0));
+    }
+
+    #[test]
+    fn a_reading_that_overtakes_the_news_of_the_birth_does_not_hide_it() {
+        let mut clock = clock(&[(1_005, 4)]);
+        clock.begin(MonoTime(1_000));
+        clock.end(MonoTime(1_010), 8);
+        assert_eq!(within(&clock, 0, 2_000), Some(8));
+        clock.begin(MonoTime(1_001));
+        assert_eq!(within(&clock, 0, 1_005), Some(4), "it begins once");
     }
 
     #[test]

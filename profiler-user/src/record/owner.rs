@@ -91,13 +91,15 @@ pub(super) struct Answer {
     blocks: Vec<Arc<Block>>,
     covered: Option<Span>,
     cpu_ns: Option<u64>,
+    ended: u64,
 }
 
 impl Answer {
     /// Sums on the caller's thread.
     pub(super) fn window(self) -> Window {
         let Some(covered) = self.covered else { return Window::default() };
-        Window { cpu_ns: self.cpu_ns, covered: Some(covered), ..sum(&self.blocks, &self.selection, covered) }
+        let sum = sum(&self.blocks, &self.selection, covered);
+        Window { cpu_ns: self.cpu_ns, ended: self.ended, covered: Some(covered), ..sum }
     }
 }
 
@@ -204,7 +206,8 @@ impl Owner {
         let covered = self.log.covered(span);
         let blocks = covered.map(|span| self.log.blocks(span)).unwrap_or_default();
         let cpu_ns = covered.and_then(|span| self.processes.cpu_within(&selection, span));
-        Answer { selection, blocks, covered, cpu_ns }
+        let ended = covered.map_or(0, |span| self.processes.ended_within(&selection, span));
+        Answer { selection, blocks, covered, cpu_ns, ended }
     }
 
     pub(super) fn stats(&self) -> RecorderStats {

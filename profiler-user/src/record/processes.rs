@@ -1,10 +1,11 @@
 //! What processes are and were, so that the dead can be asked about: kept while anything of them is recorded. Facts come
 //! from fork, exec and exit, from an inventory of `/proc`, and from the samples themselves; any of them may be missing.
 
+mod account;
+
 use super::clock::Clock;
-use super::window::{Selection, Span};
 use crate::event::{Comm, ImageId, MonoTime, Pid, ProcessFact, ProcessId, Sample, UserIds};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
 /// A dead process of which nothing is recorded is forgotten after this, ns.
 const LINGER: u64 = 60_000_000_000;
@@ -263,43 +264,10 @@ impl Processes {
         self.known.values().filter(wanted).map(|entry| entry.info_at(now)).collect()
     }
 
-    /// A process and all that descend from it and lived after `since`, as far as they are known. A child is one that was
-    /// forked by whoever had the parent's number then; who was orphaned before it was met, or whose parent has been dead
-    /// for more than a minute and is forgotten, is not known to be one.
-    pub(super) fn family(&self, root: ProcessId, since: MonoTime) -> BTreeSet<ProcessId> {
-        // In the order of their starts, so that a parent comes before its children.
-        let forked_by = |entry: &Entry| (entry.info.id, entry.forked_by.unwrap_or(Pid(0)));
-        let mut all: Vec<(ProcessId, Pid)> = self.known.values().map(forked_by).collect();
-        all.sort_unstable_by_key(|(id, _)| (id.start, id.pid));
-        let mut holders: HashMap<Pid, ProcessId> = HashMap::new();
-        let mut family = BTreeSet::from([root]);
-        for (id, parent) in all {
-            if holders.get(&parent).is_some_and(|parent| family.contains(parent)) {
-                family.insert(id);
-            }
-            holders.insert(id.pid, id);
-        }
-        let lived = |id: &ProcessId| {
-            self.known.get(id).and_then(|entry| entry.info.exited).is_none_or(|exited| exited >= since)
-        };
-        family.retain(|id| *id == root || lived(id));
-        family
-    }
-
     /// The living of which samples are recorded.
     pub(super) fn recorded(&self, floor: MonoTime) -> Vec<ProcessId> {
         let wanted = |entry: &&Entry| entry.info.exited.is_none() && entry.is_recorded(floor);
         self.known.values().filter(wanted).map(|entry| entry.info.id).collect()
-    }
-
-    /// CPU time of the selected processes in the span; none if it is not known of one of them that lived then. Of the whole
-    /// host it is not known here: the clocks of processes that came and went in the span were never read.
-    pub(super) fn cpu_within(&self, selection: &Selection, span: Span) -> Option<u64> {
-        let Selection::Processes(ids) = selection else { return None };
-        let lived = |entry: &&Entry| entry.info.exited.is_none_or(|exited| exited >= span.from);
-        let entries = ids.iter().filter_map(|id| self.known.get(id)).filter(lived);
-        let used: Option<Vec<u64>> = entries.map(|entry| entry.clock.within(span)).collect();
-        used.filter(|used| !used.is_empty()).map(|used| used.iter().sum())
     }
 
     /// Forgets the dead of which nothing is recorded, and what no window of the log needs.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::record::fixtures::{SECOND, comm, fact, image, process, sample};
+use crate::record::window::{Selection, Span};
 
 fn table() -> Processes {
     Processes::new(1_000)
@@ -200,6 +201,33 @@ fn the_cpu_time_of_a_selection_is_the_sum_of_what_is_known() {
     assert_eq!(within(Selection::of([process(7), process(8)])), Some(90));
     assert_eq!(within(Selection::of([process(7), process(8), process(9)])), None, "a part is not the whole");
     assert_eq!(within(Selection::Host), None);
+}
+
+#[test]
+fn a_family_that_comes_and_goes_in_the_window_is_accounted_whole() {
+    let mut table = table();
+    // The number, when it is forked, when it ends and what it had used then. A reading of the third one's clock overtakes
+    // the news of its birth; the fourth one lives on.
+    table.fork(&fact(7, 50));
+    table.clock(process(7), MonoTime(100), 20);
+    table.exit(&fact(7, 150), 30);
+    table.fork(&fact(8, 120));
+    table.exit(&fact(8, 140), 9);
+    table.sample(&sample(9, 131, &[1]));
+    table.clock(process(9), MonoTime(132), 1);
+    table.fork(&fact(9, 130));
+    table.exit(&fact(9, 170), 5);
+    table.fork(&fact(10, 160));
+    table.clock(process(10), MonoTime(220), 60);
+    let all = Selection::of([7, 8, 9, 10].map(process));
+    let within = |from, to| {
+        let span = Span { from: MonoTime(from), to: MonoTime(to) };
+        (table.cpu_within(&all, span), table.ended_within(&all, span))
+    };
+    assert_eq!(within(100, 200), (Some(10 + 9 + 5 + 40), 3));
+    assert_eq!(within(0, 160), (Some(30 + 9 + 1 + 4 * 28 / 38), 2), "the third is between two readings");
+    assert_eq!(within(180, 220).1, 0);
+    assert_eq!(within(100, 221), (None, 3), "what one used since its last reading is not known");
 }
 
 #[test]

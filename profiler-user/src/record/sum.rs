@@ -110,6 +110,7 @@ impl Sums {
             losses: self.losses.into_iter().collect(),
             periods: self.periods.into_iter().collect(),
             cpu_ns: None,
+            ended: 0,
             covered: None,
         }
     }

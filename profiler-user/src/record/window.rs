@@ -71,6 +71,9 @@ pub struct Window {
     /// CPU time of the selected processes in the window by the scheduler's own account, ns, where it was recorded; none for
     /// the whole host.
     pub cpu_ns: Option<u64>,
+    /// Selected processes that were seen to end in the window. Of each, `cpu_ns` lacks what it used since the scheduler last
+    /// accounted for it.
+    pub ended: u64,
     /// The part of the asked window that the log still holds.
     pub covered: Option<Span>,
 }

@@ -227,6 +227,10 @@ impl Processes for FakeProcesses {
         self.is(process).then(|| u64::try_from(self.began.elapsed().as_nanos()).expect("short"))
     }
 
+    fn reaped_clock(&self, process: ProcessId) -> Option<u64> {
+        self.is(process).then_some(0)
+    }
+
     fn host_clock(&self) -> Option<(usize, u64)> {
         Some((2, self.now().0.0 / 2))
     }

@@ -93,6 +93,8 @@ pub trait Processes: Send + Sync {
     fn cmdline(&self, pid: Pid, most: usize) -> Option<Vec<u8>>;
     /// ns of CPU time of its whole life until now, by the scheduler's own account.
     fn cpu_clock(&self, process: ProcessId) -> Option<u64>;
+    /// ns of CPU time of the whole lives of the children that it has waited for, and of theirs; told in clock ticks.
+    fn reaped_clock(&self, process: ProcessId) -> Option<u64>;
     /// ns of CPU time of all processes but the agent, to some 10 ms, and the number of CPUs that it is of: only readings of
     /// as many can be compared.
     fn host_clock(&self) -> Option<(usize, u64)>;

@@ -1,6 +1,6 @@
 //! CPU time of a process by the scheduler's own account: what samples are measured against.
 
-use super::proc::Proc;
+use super::proc::{Proc, same_process};
 use crate::event::{Pid, ProcessId};
 use crate::kernel::cpu_clock::process_cpu_clock;
 
@@ -15,6 +15,13 @@ pub fn cpu_clock_of(proc: &Proc, process: ProcessId) -> Option<u64> {
     let clock = cpu_clock(process.pid)?;
     // It was alive before this call, so if the number is still its own now, the clock was its own, too.
     proc.is_alive(process).then_some(clock)
+}
+
+/// ns of CPU time of the whole lives of the children that this very process has waited for, and of those that they had waited
+/// for: exact, but told in clock ticks. `None` if another one has its number.
+pub fn reaped_clock_of(proc: &Proc, process: ProcessId) -> Option<u64> {
+    let stat = proc.stat(process.pid).ok().filter(|stat| same_process(process.start, stat.start_ticks))?;
+    stat.reaped_ticks.checked_mul(super::proc::tick_ns())
 }
 
 /// ns of CPU time of the whole host since boot, and of how many CPUs: two readings can be compared if they are as many. It
@@ -57,6 +64,17 @@ mod tests {
         let (before, clock, after) = (ticks(child.pid()), cpu_clock(child.pid()).expect("clock"), ticks(child.pid()));
         // /proc rounds user and system time down to a tick each.
         assert!(clock + 1_000_000 >= before && clock <= after + 2 * tick_ns(), "{before} {clock} {after}");
+    }
+
+    #[test]
+    fn what_children_used_is_accounted_once_they_are_waited_for() {
+        let child =
+            Child::shell("(for i in $(seq 100000); do :; done); (for i in $(seq 100000); do :; done); read line");
+        let proc = Proc::default();
+        let start = start_ns(proc.stat(child.pid()).expect("stat").start_ticks);
+        let id = ProcessId { pid: child.pid(), start };
+        eventually("both were waited for", || reaped_clock_of(&proc, id).is_some_and(|ns| ns >= 2 * tick_ns()));
+        assert_eq!(reaped_clock_of(&proc, ProcessId { start: start - tick_ns(), ..id }), None, "of another one");
     }
 
     #[test]

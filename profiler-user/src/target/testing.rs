@@ -55,7 +55,7 @@ impl ProcRoot {
     /// Writes an ordinary process.
     pub(crate) fn process(&self, pid: u32, comm: &str, parent: u32, start_ticks: u64) {
         let stat = format!(
-            "{pid} ({comm}) S {parent} 7 7 0 -1 4194560 900 0 0 0 11 22 0 0 20 0 3 0 {start_ticks} 4096 100 18446744073709551615\n"
+            "{pid} ({comm}) S {parent} 7 7 0 -1 4194560 900 0 0 0 11 22 5 6 20 0 3 0 {start_ticks} 4096 100 18446744073709551615\n"
         );
         self.write(&format!("{pid}/stat"), stat);
         let status = format!("Name:\t{comm}\nTgid:\t{pid}\nPPid:\t{parent}\nUid:\t10\t20\t30\t40\nNSpid:\t{pid}\t1\n");

@@ -28,6 +28,7 @@ fn check(window: &Window, change: impl Fn(&mut Account<'_>), wanted: &[&str]) {
         cpu_ns: Some(10 * SECOND),
         exited: false,
         drained: true,
+        unaccounted: 0,
         descendants: None,
         children: false,
         window,
@@ -107,4 +108,55 @@ fn a_master_without_samples_points_to_its_children() {
         "Its 3 descendants used 2.000 s of CPU time in the window: children=1 shows it.",
     ];
     check(&window, change, &wanted);
+}
+
+#[test]
+fn descendants_are_mentioned_if_they_used_more_and_it_shows() {
+    let subject = Subject::Process(Known { id: process(), alive: true });
+    let span = Span { from: MonoTime(0), to: MonoTime(10 * SECOND) };
+    let said = |samples: u64, own: Option<u64>, count: usize, used: Option<u64>| {
+        let rows = if samples > 0 { rows(&[(Reason::Complete, samples, AT_99)]) } else { Vec::new() };
+        let window = Window { rows, ..Window::default() };
+        let account = Account {
+            subject: &subject,
+            asked: span,
+            ago: None,
+            hz: 99,
+            covered: span,
+            cpu_ns: own,
+            unaccounted: 0,
+            exited: false,
+            drained: true,
+            descendants: Some((count, used)),
+            children: false,
+            window: &window,
+        };
+        descendants(&account)
+    };
+    let sentence =
+        |who: &str, used: &str| Some(format!("Its {who} used {used} of CPU time in the window: children=1 shows it."));
+    assert_eq!(said(4, Some(40_000_000), 3, Some(SECOND)), sentence("3 descendants", "1.000 s"));
+    assert_eq!(said(4, Some(2 * SECOND), 3, Some(SECOND)), None, "most is its own");
+    assert_eq!(said(4, None, 3, Some(2 * 4 * AT_99)), sentence("3 descendants", "0.081 s"));
+    assert_eq!(said(4, None, 3, Some(3 * AT_99)), None);
+    assert_eq!(said(0, Some(0), 1, Some(1_000_000)), sentence("only descendant", "0.001 s"));
+    assert_eq!(said(0, Some(0), 3, Some(999_999)), None, "the number would not show it");
+    assert_eq!(said(0, Some(0), 3, None), sentence("3 descendants", "an unknown amount"));
+    assert_eq!(said(4, Some(40_000_000), 3, None), None);
+}
+
+#[test]
+fn ends_that_the_account_lacks_are_said() {
+    let wanted = [
+        "pprofd: CPU time of process 4711 and its descendants (0 processes with samples), by a timer on each CPU at 99 \
+         Hz; stacks were walked in the kernel.",
+        "Window asked for: 10.000 s that ended 60 s before it was asked for; covered: 10.000 s.",
+        "No sample: the scheduler accounts 0.003 s of CPU time in the window, about 0 samples; none was lost.",
+        "7 processes ended in the window: what each used since the scheduler's last tick is not in the account.",
+    ];
+    let change = |account: &mut Account<'_>| {
+        (account.cpu_ns, account.ago) = (Some(3_000_000), Some(60));
+        (account.children, account.unaccounted) = (true, 7);
+    };
+    check(&Window::default(), change, &wanted);
 }

@@ -16,6 +16,8 @@ pub struct Stat {
     pub user_ticks: u64,
     /// CPU time in the kernel, clock ticks.
     pub system_ticks: u64,
+    /// CPU time of children that it has waited for, and of those that these had waited for, clock ticks.
+    pub reaped_ticks: u64,
     /// Threads.
     pub threads: u32,
     /// Start time since boot, clock ticks (field 22).
@@ -44,6 +46,7 @@ pub(super) fn parse(line: &[u8]) -> Option<Stat> {
         parent: Pid(number(field(4)?)?),
         user_ticks: number(field(14)?)?,
         system_ticks: number(field(15)?)?,
+        reaped_ticks: number::<u64>(field(16)?)?.checked_add(number(field(17)?)?)?,
         threads: number(field(20)?)?,
         start_ticks: number(field(22)?)?,
     })

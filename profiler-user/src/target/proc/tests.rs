@@ -14,6 +14,7 @@ fn names_of_processes_are_hostile() {
         let want = (b'S', Pid(3), 11, 22, 3, 987_654_321_012);
         let got = (stat.state, stat.parent, stat.user_ticks, stat.system_ticks, stat.threads, stat.start_ticks);
         assert_eq!(got, want, "{comm:?}");
+        assert_eq!(stat.reaped_ticks, 11, "{comm:?}");
     }
 }
 
