@@ -28,7 +28,7 @@ pub struct Reference {
     child: Child,
     file: PathBuf,
     /// Whose stacks are wanted, if all are recorded.
-    pids: Vec<String>,
+    pids: Vec<u32>,
 }
 
 /// Stacks that perf recorded.
@@ -58,7 +58,7 @@ impl Reference {
     /// places only.)
     pub fn start(pids: &[u32], seconds: u32, folder: &Path) -> Reference {
         let families = pids.iter().flat_map(|pid| [vec![*pid], children(*pid)].concat());
-        Reference::record(&["-a"], families.map(|pid| pid.to_string()).collect(), seconds, folder)
+        Reference::record(&["-a"], families.collect(), seconds, folder)
     }
 
     /// Records processes and what they fork from now on, by a clock that runs with each: for what computes without pause.
@@ -67,7 +67,7 @@ impl Reference {
         Reference::record(&["-p", &list], Vec::new(), seconds, folder)
     }
 
-    fn record(whom: &[&str], pids: Vec<String>, seconds: u32, folder: &Path) -> Reference {
+    fn record(whom: &[&str], pids: Vec<u32>, seconds: u32, folder: &Path) -> Reference {
         let file = folder.join("reference.data");
         let mut command = Command::new("perf");
         command.args(["record", "-q", "-e", "cpu-clock", "-F", &HZ.to_string()]).args(whom).arg("--call-graph");
@@ -87,11 +87,9 @@ impl Reference {
     pub fn stacks(mut self) -> Stacks {
         self.wait();
         let file = self.file.display().to_string();
-        let only = format!("--pid={}", self.pids.join(","));
-        let fields = ["script", "-i", &file, "--no-inline", "-F", "comm,pid,ip,sym,dso", &only];
-        let fields = if self.pids.is_empty() { &fields[..6] } else { &fields[..] };
-        let text = super::tools::output("perf", fields);
-        Stacks { list: text.split("\n\n").filter_map(stack_of).collect() }
+        let text = super::tools::output("perf", &["script", "-i", &file, "--no-inline", "-F", "comm,pid,ip,sym,dso"]);
+        let is_wanted = |stack: &Stack| self.pids.is_empty() || self.pids.contains(&stack.pid);
+        Stacks { list: text.split("\n\n").filter_map(stack_of).filter(is_wanted).collect() }
     }
 }
 
