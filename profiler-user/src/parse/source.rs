@@ -97,10 +97,10 @@ impl Source {
         let wanted = usize::try_from(length).or(Err(too_large(usize::MAX as u64)))?;
         self.pay(what, length)?;
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(wanted).map_err(|_| {
+        if bytes.try_reserve_exact(wanted).is_err() {
             self.release(length);
-            too_large(0)
-        })?;
+            return Err(too_large(0));
+        }
         Ok(bytes)
     }
 
