@@ -47,19 +47,20 @@ pub(super) struct Difference {
 impl Reading {
     /// Reads the clocks of a process and of what descends from it, or the host's, for a window that begins now. Blocking.
     pub(super) fn at_start(profiler: &Profiler, process: Option<ProcessId>) -> Self {
-        if let Some(process) = process {
-            tell(profiler, &living_descendants(profiler, process));
-        }
+        // Asked for first: the recorder may be busy, and the window begins with readings that lie close together.
+        let members = all_descendants(profiler, process);
+        tell(profiler, &members);
         let own = read(profiler, process);
         let time = profiler.processes.now().0;
-        Reading { time, own, told: process.and_then(|process| told_of_descendants(profiler, process)) }
+        Reading { time, own, told: process.and_then(|process| told_of(profiler, process, &members)) }
     }
 
     /// The same for a window that ends now. Blocking.
     pub(super) fn at_end(profiler: &Profiler, process: Option<ProcessId>) -> Self {
+        let members = all_descendants(profiler, process);
         let time = profiler.processes.now().0;
         let own = read(profiler, process);
-        Reading { time, own, told: process.and_then(|process| told_of_descendants(profiler, process)) }
+        Reading { time, own, told: process.and_then(|process| told_of(profiler, process, &members)) }
     }
 
     /// What was used since an earlier reading.
@@ -73,9 +74,8 @@ impl Reading {
 /// were told when they waited for a child. The time of a child passes, exact, to whoever waits for it, so the difference of two
 /// readings is what all used between, if nobody's end was left to a stranger; else it is too little. The recorder is told the
 /// clocks of those that are there. None without the process. Blocking.
-fn told_of_descendants(profiler: &Profiler, process: ProcessId) -> Option<u64> {
-    // Also of those that are dead and not waited for yet.
-    let mut by_age: Vec<_> = others(profiler, process, MonoTime(0)).into_iter().collect();
+fn told_of(profiler: &Profiler, process: ProcessId, members: &BTreeSet<ProcessId>) -> Option<u64> {
+    let mut by_age: Vec<_> = members.iter().copied().collect();
     by_age.sort_unstable_by_key(|id| (id.start, id.pid));
     // Parents first: a child that is waited for meanwhile counts for nobody, and never twice.
     let mut sum = profiler.processes.reaped_clock(process)?;
@@ -85,6 +85,11 @@ fn told_of_descendants(profiler: &Profiler, process: ProcessId) -> Option<u64> {
         sum = sum.saturating_add(own).saturating_add(reaped);
     }
     Some(sum)
+}
+
+/// All that descend from a process, also those that are dead and not waited for yet; nobody from the host.
+fn all_descendants(profiler: &Profiler, process: Option<ProcessId>) -> BTreeSet<ProcessId> {
+    process.map(|process| others(profiler, process, MonoTime(0))).unwrap_or_default()
 }
 
 /// All that descend from a process and live, as far as it is known.
