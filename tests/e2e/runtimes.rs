@@ -150,7 +150,7 @@ fn java_with_frame_pointers_and_a_perf_map_is_named_and_complete() {
 
 #[test]
 fn a_map_that_is_written_anew_all_the_time_still_names() {
-    let script = Script::start(Path::new(JAVA), &["-XX:+PreserveFramePointer"], "Split.java", &["2"]);
+    let script = Script::start(Path::new(JAVA), &["-XX:+PreserveFramePointer"], "Split.java", &["10"]);
     let agent = Agent::start(&["--hz", "199"]);
     drop(script.profile(&agent, 2));
     let past = format!("pid/{}/debug/pprof/profile?seconds=2&ago=0", script.target.pid());

@@ -81,7 +81,9 @@ pub(crate) extern "C" fn identify(class: u32) -> u32 {
         None if state.file == 0 => FileValue { number: VDSO_FILE, state: FILE_NO_TABLE, page_base: 0, flags: 0 },
         None => admit(class, state),
     };
-    state.mapping.file = if value.flags & FLAG_MADE_CODE != 0 { 0 } else { value.number as u64 };
+    // An inventory tells of the file: it may be a jitdump, which is mapped to be found.
+    let is_code = value.flags & FLAG_MADE_CODE != 0 && state.source == 0;
+    state.mapping.file = if is_code { 0 } else { value.number as u64 };
     state.mapping.page_base = value.page_base;
     state.mapping.kind = match value.state {
         FILE_TABLE => MAPPING_TABLE,
