@@ -161,5 +161,5 @@ fn a_file_of_which_nothing_can_be_said_is_an_error_that_says_why() {
     check(&["doctor", "--file", "/nowhere/x"], &[], 64, "cannot open /nowhere/x: No such file");
     check(&["doctor", "--file", "/"], &[], 64, "/ is not a regular file: give the path of a program");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    check(&["doctor", "--file", source], &[], 64, "not a 64-bit little-endian ELF file");
+    check(&["doctor", "--file", source], &[], 64, "not an ELF file");
 }
