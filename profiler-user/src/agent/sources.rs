@@ -243,7 +243,6 @@ impl Processes for Sources {
             }
             std::thread::park_timeout(LOOK);
         }
-        self.late.flush(to, LATE_DEADLINE);
-        true
+        self.late.flush(to, LATE_DEADLINE)
     }
 }

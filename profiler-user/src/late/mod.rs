@@ -140,14 +140,15 @@ impl Late {
         self.0.left.notify_all();
     }
 
-    /// Waits until no sample up to `to` is held any more; at the deadline those that are left go on as they are. Blocking.
-    pub fn flush(&self, to: MonoTime, deadline: Duration) {
-        let held = self.0.wait_for(self.0.held(), to, deadline);
+    /// Waits until no sample up to `to` is held any more; at the deadline those that are left go on as they are. False: some are
+    /// held still, because their walks are stuck. Blocking.
+    pub fn flush(&self, to: MonoTime, deadline: Duration) -> bool {
+        let mut held = self.0.wait_for(self.0.held(), to, deadline);
         if held.has_any_to(to) {
-            let mut held = held;
             held.leave = held.leave.max(Some(to));
-            drop(self.0.wait_for(held, to, LEAVING));
+            held = self.0.wait_for(held, to, LEAVING);
         }
+        !held.has_any_to(to)
     }
 
     /// What was done so far.

@@ -149,7 +149,10 @@ fn a_return_address_of_zero_without_a_frame_pointer_is_the_root() {
 fn who_flushes_waits_for_those_before_only() {
     let (_world, late) = world();
     assert_eq!(late.hold(sample(9), copy(9, &[])), None);
-    late.flush(MonoTime(8), Duration::ZERO);
+    assert!(late.flush(MonoTime(8), Duration::ZERO));
+    assert!(!late.flush(MonoTime(9), Duration::ZERO), "nobody works");
+    let (_world, late) = world();
+    assert_eq!(late.hold(sample(9), copy(9, &[])), None);
     assert_eq!(work(&late), vec![]);
     let waiting = late.clone();
     let flushing = std::thread::spawn(move || waiting.flush(MonoTime(9), Duration::from_millis(1)));
@@ -159,7 +162,7 @@ fn who_flushes_waits_for_those_before_only() {
         passed = work(&late);
         std::thread::yield_now();
     }
-    flushing.join().expect("no panic");
+    assert!(flushing.join().expect("no panic"));
     assert_eq!(passed, vec![sample(9)], "as it was");
     assert_eq!(late.counts(), LateCounts { given_up: 1, ..LateCounts::default() });
 }

@@ -102,6 +102,7 @@ pub trait Processes: Send + Sync {
     fn wait_exit(&self, process: ProcessId) -> BoxFuture<'static, ()>;
     /// The time: monotonic, and ns since the epoch.
     fn now(&self) -> (MonoTime, i64);
-    /// Waits until every ring was drained past `to`: true; or 200 ms: false. Blocking.
+    /// Waits until every ring was drained past `to`: true; or 200 ms: false. Then, up to two
+    /// seconds, for the stacks that wait for an unwind table; false too if some of those are stuck. Blocking.
     fn drained(&self, to: MonoTime) -> bool;
 }
