@@ -49,7 +49,7 @@ pub fn run(config: Config) -> Result<(), StartupError> {
     }
     let listener = TcpListener::bind(config.listen).map_err(|e| StartupError::of_bind(config.listen, e))?;
     limits::raise_open_files();
-    start(&config, listener).map_err(StartupError::Bug)
+    serve_until_stopped(&config, listener).map_err(StartupError::Bug)
 }
 
 /// Runs a symbol worker.
@@ -100,7 +100,26 @@ fn load(config: &Config) -> anyhow::Result<Parts> {
     .context("cannot start the kernel side")
 }
 
-fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
+/// The parts at work: the kernel side samples, the recorder fills, tables are built. Whoever asks does so by the profiler.
+pub struct Running {
+    /// Answers questions for profiles.
+    pub profiler: Profiler,
+    /// What all rooms count.
+    pub metrics: Arc<Metrics>,
+    tables: Tables,
+    pumps: pumps::Running,
+}
+
+impl Running {
+    /// Ends the threads and takes the programs out of the kernel.
+    pub fn stop(self) {
+        self.tables.stop();
+        self.pumps.stop();
+    }
+}
+
+/// Starts the parts, without HTTP.
+pub fn start(config: &Config) -> anyhow::Result<Running> {
     let proc = Proc::default();
     let symbols = Arc::new(KernelSymbols::of_this_kernel().context("cannot read /proc/kallsyms")?);
     let Parts { rates, tables, events, control, processes, inventory, counters, losses, attached } = load(config)?;
@@ -137,7 +156,7 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
         orders: Arc::new(Orders::default()),
     };
     let counters = Arc::new(counters);
-    let running = pumps.start(events, control, processes, losses, &counters)?;
+    let pumps = pumps.start(events, control, processes, losses, &counters)?;
     if let Err(reason) = vdso::image()
         .map_err(|_gone| "unreadable")
         .and_then(|image| tables.vdso(image).map_err(profiler_ebpf::reasons::Reason::name))
@@ -175,10 +194,15 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
     metrics::tables(&metrics, &tables);
     let max_seconds = u32::try_from(config.max_window.as_secs()).unwrap_or(u32::MAX);
     let profiler = Profiler::new(recorder, watch, sources, symbolizer, max_seconds);
+    Ok(Running { profiler, metrics, tables, pumps })
+}
+
+/// Runs the parts and answers by HTTP until it is told to stop.
+fn serve_until_stopped(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
+    let running = start(config)?;
     let listen = listener.local_addr().context("cannot read the address that was bound")?;
     let http = HttpConfig { listen, max_requests: config.max_requests };
-    let app = App::new(profiler, metrics, Arc::new(|| Ok(())), &http);
-
+    let app = App::new(running.profiler.clone(), Arc::clone(&running.metrics), Arc::new(|| Ok(())), &http);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -187,7 +211,6 @@ fn start(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
     tracing::info!("listening on http://{listen}");
     tracing::info!("this address is open to every local user");
     let served = runtime.block_on(serve(listener, router(app), stop_signal()));
-    tables.stop();
     running.stop();
     runtime.shutdown_timeout(Duration::from_secs(2));
     served.context("cannot serve HTTP")
