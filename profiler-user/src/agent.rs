@@ -3,6 +3,7 @@
 mod made_code;
 mod metrics;
 mod moved_text;
+mod notify;
 mod pumps;
 mod sources;
 
@@ -210,6 +211,7 @@ fn serve_until_stopped(config: &Config, listener: TcpListener) -> anyhow::Result
         .context("cannot start the HTTP runtime")?;
     tracing::info!("listening on http://{listen}");
     tracing::info!("this address is open to every local user");
+    notify::ready();
     let served = runtime.block_on(serve(listener, router(app), stop_signal()));
     running.stop();
     runtime.shutdown_timeout(Duration::from_secs(2));
@@ -227,6 +229,7 @@ async fn stop_signal() {
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
+    notify::stopping();
 }
 
 /// The process as the kernel side identifies it, if it lives and maps code.
