@@ -8,6 +8,8 @@ mod cases;
 mod contract;
 // Stripped programs whose names are packed or elsewhere.
 mod debug_files;
+// Systemd, containers and pods: what `deploy/` holds.
+mod deploy;
 // Forms of files: compilers, linkers, debug information and places, in one table.
 mod file_forms;
 // Forms of programs: how they were built, linked, and what runs in them.
