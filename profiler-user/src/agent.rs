@@ -55,7 +55,7 @@ pub fn run(config: Config) -> Result<(), StartupError> {
     let network = TcpListener::bind(config.listen).map_err(|e| StartupError::of_bind(config.listen, e))?;
     let (local, _removed_at_the_end) = local_socket(&config.socket)?.unzip();
     limits::raise_open_files();
-    serve_until_stopped(&config, Listeners { network, local }).map_err(StartupError::Bug)
+    serve_until_stopped(&config, Listeners { network, local }).map_err(StartupError::of_start)
 }
 
 /// The Unix socket. Where it was not asked for the agent goes on without one.
@@ -86,7 +86,7 @@ pub fn ebpf_info(path: &Path) -> Result<String, StartupError> {
     let facts = std::fs::read(path)
         .with_context(|| format!("cannot read {}", path.display()))
         .and_then(|object| Ok(kernel::inspect(&object)?))
-        .map_err(StartupError::Bug)?;
+        .map_err(StartupError::of_start)?;
     let count = |count: Option<u32>| count.map_or_else(|| "?".to_owned(), |count| count.to_string());
     let line =
         |fact: &kernel::ProgramFacts| format!("{} {} {}\n", fact.name, count(fact.verified), count(fact.translated));

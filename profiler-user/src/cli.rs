@@ -35,6 +35,9 @@ pub enum Command {
         /// Say of this program or library instead what a profile can show of it: names, lines, and how its stacks are unwound
         #[arg(long, value_name = "PATH")]
         file: Option<PathBuf>,
+        /// Say it as JSON
+        #[arg(long, conflicts_with = "file")]
+        json: bool,
     },
     /// Load each program of a BPF object into this kernel and print its name, the instructions that the verifier walked, and
     /// those after translation.
@@ -174,8 +177,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         None => serve(cli.serve),
         Some(Command::Serve(flags)) => serve(*flags),
-        Some(Command::Doctor { file: None }) => diagnose(),
-        Some(Command::Doctor { file: Some(path) }) => finish(doctor::describe(&path).map(|lines| print(&lines))),
+        Some(Command::Doctor { file: None, json }) => diagnose(json),
+        Some(Command::Doctor { file: Some(path), .. }) => finish(doctor::describe(&path).map(|lines| print(&lines))),
         Some(Command::EbpfInfo { object }) => finish(crate::agent::ebpf_info(&object).map(|lines| print(&lines))),
         Some(Command::SymbolWorker) => crate::agent::symbol_worker(),
     }
@@ -196,10 +199,17 @@ fn finish(done: Result<(), StartupError>) -> ExitCode {
     }
 }
 
-fn diagnose() -> ExitCode {
-    let report = doctor::check();
-    let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    print(&report.table(colors));
+fn diagnose(json: bool) -> ExitCode {
+    let report = doctor::examine();
+    if json {
+        match report.json() {
+            Ok(text) => print(&text),
+            Err(error) => return finish(Err(StartupError::Bug(error.into()))),
+        }
+    } else {
+        let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        print(&report.table(colors));
+    }
     report.exit().into()
 }
 

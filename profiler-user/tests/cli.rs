@@ -162,4 +162,12 @@ fn a_file_of_which_nothing_can_be_said_is_an_error_that_says_why() {
     check(&["doctor", "--file", "/"], &[], 64, "/ is not a regular file: give the path of a program");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     check(&["doctor", "--file", source], &[], 64, "not an ELF file");
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("short");
+    for (content, why) in
+        [(&b""[..], "not an ELF file"), (b"#!/bin/sh\n", "not an ELF file"), (b"\x7fELF\x02\x01", "ends before")]
+    {
+        std::fs::write(&path, content).expect("write");
+        check(&["doctor", "--file", path.to_str().expect("text")], &[], 64, why);
+    }
 }
