@@ -3,6 +3,7 @@
 mod made_code;
 mod metrics;
 mod moved_text;
+mod notify;
 mod pumps;
 mod socket;
 mod sources;
@@ -233,6 +234,7 @@ fn serve_until_stopped(config: &Config, listeners: Listeners) -> anyhow::Result<
         .context("cannot start the HTTP runtime")?;
     tracing::info!("listening on http://{listen}");
     tracing::info!("this address is open to every local user");
+    notify::ready();
     let served = runtime.block_on(serve(listeners, router(app), stop_signal()));
     running.stop();
     runtime.shutdown_timeout(Duration::from_secs(2));
@@ -250,6 +252,7 @@ async fn stop_signal() {
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
+    notify::stopping();
 }
 
 /// The process as the kernel side identifies it, if it lives and maps code.

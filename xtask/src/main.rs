@@ -4,6 +4,7 @@
 mod bench;
 mod cost;
 mod ebpf;
+mod image;
 mod manifest;
 mod run;
 mod setup;
@@ -14,6 +15,7 @@ mod tidy;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What is done for pprofd beside `cargo build`.
@@ -47,6 +49,15 @@ enum Job {
     /// Build the BPF object, or prove the committed one
     #[command(subcommand)]
     Ebpf(Ebpf),
+    /// Build the agent as one static file (target/image/pprofd), and a container image of it
+    Image {
+        /// Only the file
+        #[arg(long)]
+        binary: bool,
+        /// Folder for images instead of the user's storage (buildah, podman)
+        #[arg(long, value_name = "FOLDER")]
+        storage: Option<PathBuf>,
+    },
     /// Check files and rooms against docs/architecture.md
     Tidy,
     /// Boot Debian's 6.1 kernel in QEMU and sample a program there
@@ -93,6 +104,7 @@ fn run(job: Job) -> Result<()> {
             println!("{}", ebpf::verify()?.object.display());
             Ok(())
         }
+        Job::Image { binary, storage } => image::build(binary, storage.as_deref()),
         Job::Tidy => tidy::check(&sh::root()),
         Job::Vm => test::vm(),
         Job::Bench { seconds } => bench::run(seconds),

@@ -1,5 +1,6 @@
 //! The log: text or JSON lines on standard error, filtered by `PPROFD_LOG` or `RUST_LOG` (default `info`).
 
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -26,7 +27,10 @@ const VARIABLES: [&str; 2] = ["PPROFD_LOG", "RUST_LOG"];
 /// Sets up the log of this process; messages of crates that use `log` go the same way.
 pub fn init(json: bool) -> Result<(), LoggingError> {
     use tracing_subscriber::util::SubscriberInitExt;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter()?).with_writer(std::io::stderr);
+    // Journals and files shall hold no escape sequences.
+    let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter()?).with_writer(std::io::stderr).with_ansi(colors);
     // `try_init` connects the `log` crate too.
     let done = if json { builder.json().finish().try_init() } else { builder.finish().try_init() };
     done.map_err(LoggingError::Twice)
