@@ -67,6 +67,9 @@ pub struct Flags {
     /// Address and port of HTTP; a loopback address [default: 127.0.0.1:7060]
     #[arg(long, env = "PPROFD_LISTEN", value_name = "ADDR")]
     listen: Option<String>,
+    /// Unix socket of HTTP, which knows its callers by their user ids; `none` for none [default: /run/pprofd/pprofd.sock]
+    #[arg(long, env = "PPROFD_SOCKET", value_name = "PATH")]
+    socket: Option<String>,
     /// Samples a second of every process, always; 0 to 999, 0 is off [default: 19]
     #[arg(long, env = "PPROFD_HZ", value_name = "N")]
     hz: Option<u64>,
@@ -121,6 +124,7 @@ impl Flags {
     fn settings(self) -> Settings {
         Settings {
             listen: self.listen,
+            socket: self.socket,
             hz: self.hz,
             recorder_memory: self.recorder_memory,
             tables_memory: self.tables_memory,
@@ -278,6 +282,7 @@ mod tests {
         let size = |bytes| Size(bytes).to_string();
         for (flag, value) in [
             ("listen", default.listen.to_string()),
+            ("socket", default.socket.to_string()),
             ("hz", default.hz.to_string()),
             ("recorder-memory", size(default.recorder_memory)),
             ("tables-memory", size(default.tables_memory)),

@@ -10,6 +10,7 @@ mod report;
 pub use file::{FileError, describe};
 pub use report::{Check, Report, Verdict};
 
+use crate::agent::SocketError;
 use crate::config::ConfigError;
 use crate::exit::Exit;
 use std::io;
@@ -57,6 +58,9 @@ pub enum StartupError {
         #[source]
         source: io::Error,
     },
+    /// The Unix socket that was asked for cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// A file of which nothing can be said.
     #[error(transparent)]
     File(#[from] FileError),
@@ -82,6 +86,7 @@ impl StartupError {
             }
             StartupError::Config(_) | StartupError::File(_) => Exit::Usage,
             StartupError::Host { exit, .. } => *exit,
+            StartupError::Socket(error) => error.exit(),
             StartupError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::NoPermission
             }
