@@ -76,6 +76,14 @@ fn local_socket(path: &SocketPath) -> Result<Option<(UnixListener, SocketFile)>,
     Ok(Some(bound))
 }
 
+/// Starts the parts for a command that asks them itself. Only warnings are logged.
+pub fn start_quietly(config: &Config) -> Result<Running, StartupError> {
+    doctor::require(&doctor::check())?;
+    logging::init_for_command().map_err(|e| StartupError::Bug(e.into()))?;
+    limits::raise_open_files();
+    start(config).map_err(StartupError::Bug)
+}
+
 /// Runs a symbol worker.
 pub fn symbol_worker() -> ExitCode {
     worker::server::run()
