@@ -1,6 +1,6 @@
 //! What is read of the host, without judging it.
 
-use crate::kernel::landlock::landlock_abi;
+use crate::kernel::landlock::{has_seccomp_filters, landlock_abi};
 use crate::target::limits::raise_open_files;
 use rustix::thread::CapabilitySet;
 use std::fs;
@@ -53,7 +53,7 @@ impl Facts {
             user_namespace: namespace("/proc/self/ns/user"),
             kernel_symbols: kernel_symbols(),
             landlock: landlock_abi(),
-            seccomp: text("/proc/sys/kernel/seccomp/actions_avail").is_some(),
+            seccomp: has_seccomp_filters(),
             perf_event_paranoid: text("/proc/sys/kernel/perf_event_paranoid").and_then(|text| text.parse().ok()),
             open_files: raise_open_files(),
         }
