@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod chain;
+pub mod craft;
 pub mod http;
 pub mod judge;
 pub mod message;
