@@ -5,12 +5,13 @@ mod metrics;
 mod moved_text;
 mod notify;
 mod pumps;
+mod socket;
 mod sources;
 
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_SOCKET, SocketPath};
 use crate::doctor::{self, StartupError};
 use crate::event::Pid;
-use crate::http::{App, HttpConfig, router, serve};
+use crate::http::{App, HttpConfig, Listeners, router, serve};
 use crate::kernel::{self, Inventory, KernelSymbols, LoadConfig, Parts};
 use crate::kind::profiler::Profiler;
 use crate::late::Late;
@@ -28,13 +29,17 @@ use made_code::MadeNames;
 use moved_text::CodeWithoutFile;
 use profiler_ebpf::abi::event::FileKey;
 use pumps::{Orders, Pumps, RingClocks};
+use socket::SocketFile;
 use sources::{LateTargets, Sources};
 use std::net::TcpListener;
 use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use socket::SocketError;
 
 /// How long a worker may take over one question.
 const WORKER_DEADLINE: Duration = Duration::from_secs(20);
@@ -48,9 +53,35 @@ pub fn run(config: Config) -> Result<(), StartupError> {
     for warning in report.warnings() {
         tracing::warn!("{warning}");
     }
-    let listener = TcpListener::bind(config.listen).map_err(|e| StartupError::of_bind(config.listen, e))?;
+    let network = TcpListener::bind(config.listen).map_err(|e| StartupError::of_bind(config.listen, e))?;
+    let (local, _removed_at_the_end) = local_socket(&config.socket)?.unzip();
     limits::raise_open_files();
-    serve_until_stopped(&config, listener).map_err(StartupError::of_start)
+    serve_until_stopped(&config, Listeners { network, local }).map_err(StartupError::of_start)
+}
+
+/// The Unix socket. Where it was not asked for the agent goes on without one.
+fn local_socket(path: &SocketPath) -> Result<Option<(UnixListener, SocketFile)>, SocketError> {
+    let bound = match path {
+        SocketPath::Off => return Ok(None),
+        SocketPath::At(path) => socket::bind(path)?,
+        SocketPath::Default => match socket::bind(Path::new(DEFAULT_SOCKET)) {
+            Ok(bound) => bound,
+            Err(error) => {
+                tracing::warn!("{:#}", anyhow::Error::from(error));
+                return Ok(None);
+            }
+        },
+    };
+    tracing::info!("listening on the socket {}", path);
+    Ok(Some(bound))
+}
+
+/// Starts the parts for a command that asks them itself. Only warnings are logged.
+pub fn start_quietly(config: &Config) -> Result<Running, StartupError> {
+    doctor::require(&doctor::check())?;
+    logging::init_for_command().map_err(|e| StartupError::Bug(e.into()))?;
+    limits::raise_open_files();
+    start(config).map_err(StartupError::Bug)
 }
 
 /// Runs a symbol worker.
@@ -199,9 +230,9 @@ pub fn start(config: &Config) -> anyhow::Result<Running> {
 }
 
 /// Runs the parts and answers by HTTP until it is told to stop.
-fn serve_until_stopped(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
+fn serve_until_stopped(config: &Config, listeners: Listeners) -> anyhow::Result<()> {
     let running = start(config)?;
-    let listen = listener.local_addr().context("cannot read the address that was bound")?;
+    let listen = listeners.network.local_addr().context("cannot read the address that was bound")?;
     let http = HttpConfig { listen, max_requests: config.max_requests };
     let app = App::new(running.profiler.clone(), Arc::clone(&running.metrics), Arc::new(|| Ok(())), &http);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -212,7 +243,7 @@ fn serve_until_stopped(config: &Config, listener: TcpListener) -> anyhow::Result
     tracing::info!("listening on http://{listen}");
     tracing::info!("this address is open to every local user");
     notify::ready();
-    let served = runtime.block_on(serve(listener, router(app), stop_signal()));
+    let served = runtime.block_on(serve(listeners, router(app), stop_signal()));
     running.stop();
     runtime.shutdown_timeout(Duration::from_secs(2));
     served.context("cannot serve HTTP")

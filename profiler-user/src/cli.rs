@@ -1,5 +1,7 @@
 //! The command line: flags and their environment variables, what each command does, and the exit codes.
 
+use crate::command::printable::clean_lines;
+use crate::command::{CommandError, completions, man, pprof, record as recording, top};
 use crate::config::{Config, ConfigError, Settings, Size};
 use crate::doctor::{self, StartupError};
 use crate::exit::Exit;
@@ -39,6 +41,16 @@ pub enum Command {
         #[arg(long, conflicts_with = "file")]
         json: bool,
     },
+    /// Record one profile of a process or a command, by a running agent or without one, and show what used most.
+    Record(Box<recording::Arguments>),
+    /// Show which processes use the CPUs now, or which functions of one process.
+    Top(Box<top::Arguments>),
+    /// Take a profile from a running agent and open it with `go tool pprof`.
+    Pprof(Box<pprof::Arguments>),
+    /// Print a script that completes this command line in a shell.
+    Completions(completions::Arguments),
+    /// Print the manual.
+    Man(man::Arguments),
     /// Load each program of a BPF object into this kernel and print its name, the instructions that the verifier walked, and
     /// those after translation.
     #[command(hide = true)]
@@ -58,6 +70,9 @@ pub struct Flags {
     /// Address and port of HTTP; a loopback address [default: 127.0.0.1:7060]
     #[arg(long, env = "PPROFD_LISTEN", value_name = "ADDR")]
     listen: Option<String>,
+    /// Unix socket of HTTP, which knows its callers by their user ids; `none` for none [default: /run/pprofd/pprofd.sock]
+    #[arg(long, env = "PPROFD_SOCKET", value_name = "PATH")]
+    socket: Option<String>,
     /// Samples a second of every process, always; 0 to 999, 0 is off [default: 19]
     #[arg(long, env = "PPROFD_HZ", value_name = "N")]
     hz: Option<u64>,
@@ -112,6 +127,7 @@ impl Flags {
     fn settings(self) -> Settings {
         Settings {
             listen: self.listen,
+            socket: self.socket,
             hz: self.hz,
             recorder_memory: self.recorder_memory,
             tables_memory: self.tables_memory,
@@ -175,6 +191,13 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Serve(flags)) => serve(*flags),
         Some(Command::Doctor { file: None, json }) => diagnose(json),
         Some(Command::Doctor { file: Some(path), .. }) => finish(doctor::describe(&path).map(|lines| print(&lines))),
+        Some(Command::Record(arguments)) => ended(recording::run(&arguments)),
+        Some(Command::Top(arguments)) => ended(top::run(&arguments).map(|()| Exit::Done.into())),
+        Some(Command::Pprof(arguments)) => ended(pprof::run(&arguments).map(|()| Exit::Done.into())),
+        Some(Command::Completions(arguments)) => {
+            ended(completions::run(&arguments, Cli::documented()).map(|()| Exit::Done.into()))
+        }
+        Some(Command::Man(arguments)) => ended(man::run(&arguments, Cli::documented()).map(|()| Exit::Done.into())),
         Some(Command::EbpfInfo { object }) => finish(crate::agent::ebpf_info(&object).map(|lines| print(&lines))),
         Some(Command::SymbolWorker) => crate::agent::symbol_worker(),
     }
@@ -190,6 +213,18 @@ fn finish(done: Result<(), StartupError>) -> ExitCode {
         Err(error) => {
             let exit = error.exit();
             complain(&format!("pprofd: {:#}", anyhow::Error::from(error)));
+            exit.into()
+        }
+    }
+}
+
+fn ended(done: Result<ExitCode, CommandError>) -> ExitCode {
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            let exit = error.exit();
+            // It may say what a target or somebody who poses as an agent said.
+            complain(&clean_lines(&format!("pprofd: {:#}", anyhow::Error::from(error))));
             exit.into()
         }
     }
@@ -257,6 +292,7 @@ mod tests {
         let size = |bytes| Size(bytes).to_string();
         for (flag, value) in [
             ("listen", default.listen.to_string()),
+            ("socket", default.socket.to_string()),
             ("hz", default.hz.to_string()),
             ("recorder-memory", size(default.recorder_memory)),
             ("tables-memory", size(default.tables_memory)),

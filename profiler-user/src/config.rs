@@ -2,8 +2,10 @@
 //! whether a value is sensible, and nothing is opened, bound or loaded before all are.
 
 mod size;
+mod socket;
 
 pub use size::{Size, SizeError};
+pub use socket::{DEFAULT_SOCKET, SocketPath};
 
 use serde::Deserialize;
 use std::io;
@@ -23,6 +25,8 @@ const MAX_FILE: u64 = MIB;
 pub struct Config {
     /// Where HTTP listens; a loopback address.
     pub listen: SocketAddr,
+    /// Where the Unix socket is.
+    pub socket: SocketPath,
     /// Samples a second of every process, always; 0 is off.
     pub hz: u32,
     /// Budget of the recorder, bytes.
@@ -54,6 +58,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7060)),
+            socket: SocketPath::Default,
             hz: 19,
             recorder_memory: 64 * MIB,
             tables_memory: 128 * MIB,
@@ -77,6 +82,8 @@ impl Default for Config {
 pub struct Settings {
     /// `listen`.
     pub listen: Option<String>,
+    /// `socket`.
+    pub socket: Option<String>,
     /// `hz`.
     pub hz: Option<u64>,
     /// `recorder-memory`.
@@ -133,6 +140,11 @@ pub enum ConfigError {
         "--listen {0} is not a loopback address: remote access is not in this version, so use 127.0.0.1 or [::1] (and an SSH tunnel to reach it from elsewhere)"
     )]
     Remote(SocketAddr),
+    /// No place for a socket.
+    #[error(
+        "--socket {0} is no path for a socket: write an absolute path of at most 107 bytes without `..`, or `none`"
+    )]
+    Socket(String),
     /// A number out of its bounds.
     #[error("--{name} {value} is out of bounds: it must be {least} to {most}")]
     Bounds {
@@ -166,6 +178,7 @@ impl Settings {
     pub fn or(self, other: Settings) -> Settings {
         Settings {
             listen: self.listen.or(other.listen),
+            socket: self.socket.or(other.socket),
             hz: self.hz.or(other.hz),
             recorder_memory: self.recorder_memory.or(other.recorder_memory),
             tables_memory: self.tables_memory.or(other.tables_memory),
@@ -186,6 +199,7 @@ impl Settings {
         let default = Config::default();
         Ok(Config {
             listen: self.listen.map_or(Ok(default.listen), |text| loopback(&text))?,
+            socket: self.socket.map_or(Ok(default.socket), |text| SocketPath::parse(&text))?,
             hz: count("hz", self.hz, 0..=999)?.unwrap_or(default.hz),
             recorder_memory: memory("recorder-memory", self.recorder_memory, 4 * MIB..=64 * GIB)?
                 .unwrap_or(default.recorder_memory),

@@ -16,10 +16,10 @@ pub use features::{Allowed, Offer};
 pub use file::{FileError, describe};
 pub use report::{Check, Report, Verdict};
 
-use crate::kernel::KernelError;
-
+use crate::agent::SocketError;
 use crate::config::ConfigError;
 use crate::exit::Exit;
+use crate::kernel::KernelError;
 use std::io;
 use std::net::SocketAddr;
 
@@ -80,6 +80,9 @@ pub enum StartupError {
         #[source]
         source: io::Error,
     },
+    /// The Unix socket that was asked for cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// A file of which nothing can be said.
     #[error(transparent)]
     File(#[from] FileError),
@@ -115,6 +118,7 @@ impl StartupError {
             }
             StartupError::Config(_) | StartupError::File(_) => Exit::Usage,
             StartupError::Host { exit, .. } => *exit,
+            StartupError::Socket(error) => error.exit(),
             StartupError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::NoPermission
             }

@@ -4,6 +4,8 @@
 
 pub mod agent;
 pub mod cli;
+pub mod client;
+pub mod command;
 pub mod config;
 pub mod doctor;
 pub mod encode;

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod chain;
 pub mod container;
+pub mod craft;
 pub mod http;
 pub mod judge;
 pub mod message;

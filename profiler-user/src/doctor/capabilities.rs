@@ -50,7 +50,8 @@ pub const CAPABILITIES: &[Capability] = &[
         name: "CAP_DAC_READ_SEARCH",
         any: CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::DAC_OVERRIDE),
         needed: Needed::Optional,
-        lost: "files that only their owner may read have neither unwind tables nor names",
+        lost: "files that only their owner may read have neither unwind tables nor names, nor have deleted programs of other \
+               users than pprofd's",
     },
     Capability {
         name: "CAP_CHECKPOINT_RESTORE",

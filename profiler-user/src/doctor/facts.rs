@@ -3,7 +3,7 @@
 mod mounts;
 
 use crate::event::Pid;
-use crate::kernel::landlock::landlock_abi;
+use crate::kernel::landlock::{has_seccomp_filters, landlock_abi};
 use crate::target::{cpu, limits};
 use rustix::thread::CapabilitySet;
 use std::fs;
@@ -105,7 +105,7 @@ impl Facts {
             kernel_symbols: kernel_symbols(),
             kptr_restrict: number("/proc/sys/kernel/kptr_restrict"),
             landlock: landlock_abi(),
-            seccomp: text("/proc/sys/kernel/seccomp/actions_avail").is_some(),
+            seccomp: has_seccomp_filters(),
             filtered: text("/proc/self/status").is_some_and(|status| status.contains("\nSeccomp:\t2")),
             perf_event_paranoid: number("/proc/sys/kernel/perf_event_paranoid"),
             unprivileged_bpf_disabled: number("/proc/sys/kernel/unprivileged_bpf_disabled"),

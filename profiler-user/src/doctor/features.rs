@@ -51,7 +51,7 @@ const FEATURES: &[(&str, &[Without])] = &[
     ("names and lines of programs", &[Nothing(WORKER), Less(READ), Less(RESTORE)]),
     ("names of kernel functions", &[Nothing("kernel symbols")]),
     ("programs in containers", &[Nothing(WORKER), Less(READ), Less(RESTORE)]),
-    ("deleted and replaced programs", &[Nothing(WORKER), Nothing(RESTORE)]),
+    ("deleted and replaced programs", &[Nothing(WORKER), Nothing(RESTORE), Less(READ)]),
     ("programs that only their owner may read", &[Nothing(WORKER), Nothing(READ)]),
     ("names of code that runtimes make (perf maps, jitdumps)", &[Nothing(WORKER), Less(READ)]),
     ("stacks of programs that were never seen before", &[Nothing(WORKER), Less(READ), Less(RESTORE)]),

@@ -1,11 +1,13 @@
 //! Who asks. Every handler takes a [`Caller`], so that what it may see is decided in one place.
 
+use super::error::ApiError;
+use super::peer::Peer;
 use crate::event::ProcessId;
 use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use std::convert::Infallible;
 
-/// Somebody who asks. Sees all: access is by the address that the agent listens on.
+/// Somebody who asks, and may see all: whoever reaches the address, and root by the Unix socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller(());
 
@@ -18,9 +20,14 @@ impl Caller {
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Infallible;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Caller(()))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        match parts.extensions.get::<Peer>() {
+            Some(Peer::Local(peer)) if peer.uid != 0 => {
+                Err(ApiError::new(StatusCode::FORBIDDEN, "By this socket only root may ask yet"))
+            }
+            _ => Ok(Caller(())),
+        }
     }
 }

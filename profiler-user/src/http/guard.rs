@@ -2,6 +2,7 @@
 
 use super::App;
 use super::error::ApiError;
+use super::peer::Peer;
 use crate::telemetry::metrics::RequestLabels;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -31,11 +32,12 @@ pub(super) async fn no_sniffing(request: Request, next: Next) -> Response<Body> 
 }
 
 /// Refuses requests for a foreign host on the loopback: a page in a browser could reach the agent by a name of its own
-/// that resolves to 127.0.0.1.
+/// that resolves to 127.0.0.1. Browsers do not reach the Unix socket.
 pub(super) async fn known_host(State(app): State<App>, request: Request, next: Next) -> Response<Body> {
     let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
     let from_uri = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let known = [host, from_uri].into_iter().flatten().all(|host| is_known(app.listen, host));
+    let is_local = matches!(request.extensions().get::<Peer>(), Some(Peer::Local(_)));
+    let known = is_local || [host, from_uri].into_iter().flatten().all(|host| is_known(app.listen, host));
     if known {
         return next.run(request).await;
     }

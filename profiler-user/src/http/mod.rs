@@ -6,13 +6,14 @@ mod error;
 mod guard;
 mod html;
 mod lists;
+mod peer;
 mod query;
 mod serve;
 mod tree;
 
 pub use caller::Caller;
 pub use error::ApiError;
-pub use serve::serve;
+pub use serve::{Listeners, serve};
 
 use crate::kind::profiler::Profiler;
 use crate::telemetry::metrics::Metrics;

@@ -76,6 +76,10 @@ impl Site {
     }
 }
 
+fn network(listener: std::net::TcpListener) -> Listeners {
+    Listeners { network: listener, local: None }
+}
+
 fn tree(rest: &str) -> String {
     format!("/pid/{PID}/debug/pprof/{rest}")
 }
@@ -364,7 +368,7 @@ async fn go_tool_pprof_fetches() {
     let site = Site::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
-    let serving = tokio::spawn(serve(listener, site.router.clone(), std::future::pending()));
+    let serving = tokio::spawn(serve(network(listener), site.router.clone(), std::future::pending()));
     let folder = tempfile::tempdir().expect("a folder");
     let fetch = async |uri: &str, succeeds: bool, wanted: &str| {
         let mut command = std::process::Command::new("go");
@@ -389,7 +393,7 @@ async fn connections_end() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(serve(listener, site.router.clone(), async { _ = stopped.await }));
+    let serving = tokio::spawn(serve(network(listener), site.router.clone(), async { _ = stopped.await }));
     let open = || {
         let mut stream = TcpStream::connect(address).expect("connects");
         let head = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", tree("profile?seconds=200"));
@@ -414,4 +418,26 @@ async fn connections_end() {
     tokio::time::timeout(Duration::from_secs(10), serving).await.expect("ends").expect("no panic").expect("no error");
     assert_eq!(stays.read(&mut [0; 16]).expect("the connection is closed"), 0);
     assert_eq!(site.world.rates.of(PID), None);
+}
+
+/// By the Unix socket root sees what the address shows, whatever host it names; others are told that they may not.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_socket_knows_its_callers() {
+    let site = Site::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("s.sock");
+    let local = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+    let listeners =
+        Listeners { network: std::net::TcpListener::bind("127.0.0.1:0").expect("a port"), local: Some(local) };
+    let serving = tokio::spawn(serve(listeners, site.router.clone(), std::future::pending()));
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("connects");
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: whatever\r\nConnection: close\r\n\r\n").expect("writes");
+    let read = move || {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    };
+    let answer = tokio::task::spawn_blocking(read).await.expect("no panic").expect("an answer");
+    let wanted = if rustix::process::geteuid().is_root() { "HTTP/1.1 200 OK" } else { "HTTP/1.1 403 Forbidden" };
+    assert!(answer.starts_with(wanted), "{answer}");
+    serving.abort();
 }

@@ -1,5 +1,6 @@
-//! Which Landlock the kernel has. The worker's sandbox uses it; here it is only asked for.
-#![allow(unsafe_code, reason = "landlock_create_ruleset has no safe wrapper in rustix")]
+//! Which Landlock the kernel has, and whether it has filters of system calls. The worker's sandbox uses both; here they are
+//! only asked for.
+#![allow(unsafe_code, reason = "landlock_create_ruleset and seccomp have no safe wrapper in rustix")]
 
 use std::ptr;
 
@@ -12,4 +13,11 @@ pub fn landlock_abi() -> Option<u32> {
     // SAFETY: with this flag the call takes a null pointer and size 0 and reads no memory.
     let abi = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0_usize, VERSION) };
     u32::try_from(abi).ok().filter(|abi| *abi > 0)
+}
+
+/// The kernel takes filters of system calls, and lets the agent set one.
+pub fn has_seccomp_filters() -> bool {
+    let action: u32 = libc::SECCOMP_RET_ERRNO;
+    // SAFETY: the kernel reads one word, which lives through the call, and changes nothing.
+    unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) == 0 }
 }

@@ -19,11 +19,12 @@ pub use functions::Functions;
 
 use super::ParseError;
 use super::elf::Elf;
-use super::symbols::Symbols;
+use super::symbols::{Symbol, Symbols};
 use crate::worker::api::{Segment, UnwindTable};
 use callee::Callees;
 use gimli::{
-    BaseAddresses, DebugFrame, EhFrame, EndianSlice, LittleEndian, UnwindContext, UnwindSection, UnwindTableRow,
+    BaseAddresses, DebugFrame, EhFrame, EndianSlice, FrameDescriptionEntry, LittleEndian, UnwindContext, UnwindSection,
+    UnwindTableRow,
 };
 use go::{Code, Go};
 use pages::Pages;
@@ -38,6 +39,10 @@ type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 
 /// Code behind a function that is not executed: alignment.
 const PADDING: u64 = 15;
+/// Bytes of a common entry: its rules are evaluated for each function that names it. Compilers write less than 40.
+const MAX_COMMON_ENTRY: usize = 1 << 10;
+/// Functions that are looked at to find the roots of Go's stacks: each of [`GO_ROOTS`] has a name or two.
+const MAX_GO_ROOTS: usize = 16;
 /// Length of the entry code, bytes, where it has no unwind information.
 const ENTRY_LENGTH: u64 = 64;
 /// Functions at which a Go stack begins, or behind which lies another stack.
@@ -131,12 +136,12 @@ fn bases(elf: &Elf, eh_frame: u64) -> BaseAddresses {
 /// Known ends of stacks that no unwind information marks. `go`: of Go code without a table that could be read.
 fn add_roots(elf: &Elf, go: bool, spans: &mut Spans<'_>) {
     if go {
-        for symbol in Symbols::read(elf, &[]).iter() {
-            let name = symbol.name.strip_suffix(b".abi0").unwrap_or(symbol.name);
+        let symbols = Symbols::read(elf, &[]);
+        let is_root =
+            |symbol: &Symbol<'_>| GO_ROOTS.contains(&symbol.name.strip_suffix(b".abi0").unwrap_or(symbol.name));
+        for symbol in symbols.iter().filter(is_root).take(MAX_GO_ROOTS) {
             // The return address into goexit is its second byte, so the lookup address lies inside it.
-            if GO_ROOTS.contains(&name) {
-                spans.add_uncovered(Span { start: symbol.address, end: symbol.end, cover: Cover::Code(CODE_STOP) });
-            }
+            spans.add_uncovered(Span { start: symbol.address, end: symbol.end, cover: Cover::Code(CODE_STOP) });
         }
     }
     if elf.entry() != 0 {
@@ -262,7 +267,7 @@ impl Builder<'_> {
     ) -> Result<(), ParseError> {
         let bases = &self.sections.bases;
         let fde = section.fde_from_offset(bases, S::Offset::from(offset as usize), S::cie_from_offset);
-        let Ok(fde) = fde else {
+        let Some(fde) = fde.ok().filter(is_bounded) else {
             self.rules.unsupported("unreadable function", Some(span.start));
             return at(span.start, CODE_UNSUPPORTED);
         };
@@ -299,6 +304,11 @@ impl Builder<'_> {
         }
         Ok(())
     }
+}
+
+/// The rules of its common entry are few, so that those of all functions together are no more than the section has.
+fn is_bounded(fde: &FrameDescriptionEntry<Bytes<'_>>) -> bool {
+    fde.cie().entry_len() <= MAX_COMMON_ENTRY
 }
 
 /// The code of a row, and its rule.

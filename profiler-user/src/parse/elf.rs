@@ -17,10 +17,14 @@ use object::pod::{Pod, from_bytes, slice_from_bytes};
 const SECTION_CAP: u64 = 256 << 20;
 /// Program headers that are looked at.
 const MAX_SEGMENTS: usize = 4_096;
+/// Segments that are kept: each function and symbol is looked for in all of them. Linkers make less than ten.
+const MAX_LOADS: usize = 256;
 /// Section headers that are looked at.
 const MAX_SECTIONS: usize = 65_536;
 /// Bytes of a note section that are looked at.
 const MAX_NOTES: u64 = 64 << 10;
+/// Note sections, and segments, that are looked at.
+const MAX_NOTE_SECTIONS: usize = 64;
 /// Bytes of a build ID that are shown.
 pub(super) const MAX_BUILD_ID: usize = 64;
 
@@ -205,7 +209,8 @@ impl Elf {
     /// The GNU build ID, in hex: from a note section, else from a note segment (a stripped file may have no sections).
     pub(super) fn build_id(&self) -> Option<String> {
         let sections = self.sections.iter().filter(|s| s.kind == SHT_NOTE).map(|s| (s.offset, s.size));
-        sections.chain(self.notes.iter().copied()).find_map(|(offset, size)| {
+        let notes = sections.take(MAX_NOTE_SECTIONS).chain(self.notes.iter().copied().take(MAX_NOTE_SECTIONS));
+        { notes }.find_map(|(offset, size)| {
             let size = size.min(MAX_NOTES);
             let bytes = self.source.read("notes", offset, size).ok()?;
             self.source.release(size);
@@ -260,7 +265,7 @@ fn read_segments(source: &Source, header: &FileHeader64<LE>) -> Result<Headers, 
         let size = size.min(source.size().saturating_sub(offset));
         let segment = Segment { offset, size, address: h.p_vaddr.get(LE) };
         match h.p_type.get(LE) {
-            PT_LOAD if size > 0 && segment.address.checked_add(size).is_some() => {
+            PT_LOAD if size > 0 && segment.address.checked_add(size).is_some() && found.loads.len() < MAX_LOADS => {
                 found.loads.push(Load { executable: h.p_flags.get(LE) & PF_X != 0, segment });
             }
             PT_INTERP => found.interpreted = true,

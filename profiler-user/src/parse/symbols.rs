@@ -133,12 +133,15 @@ impl Symbols {
 const SIZED: u8 = 0x80;
 const FUNCTION: u8 = 0x40;
 const NOT_LOCAL: u8 = 0x20;
+/// The number fits below these bits.
+const MAX_UNDERSCORES: usize = 15;
 
 /// How good a name is among several of one address: has a size, is a function, is visible outside, few underscores
 /// (`write`, not `__libc_write`). `None` if it names no code of this file.
 fn rank(symbol: &Sym64<LE>, strings: &[u8]) -> Option<u8> {
     let (section, kind) = (symbol.st_shndx.get(LE), symbol.st_info & 0xf);
-    let name = text_at(strings, symbol.st_name.get(LE), MAX_NAME);
+    // Names can be one in the other: more of each than what is looked at would be read without end.
+    let name = text_at(strings, symbol.st_name.get(LE), MAX_UNDERSCORES + 1);
     let code = matches!(kind, STT_FUNC | STT_GNU_IFUNC | STT_NOTYPE);
     if !code || section == SHN_UNDEF || name.is_empty() || (kind == STT_NOTYPE && section >= SHN_LORESERVE) {
         return None;
@@ -146,8 +149,8 @@ fn rank(symbol: &Sym64<LE>, strings: &[u8]) -> Option<u8> {
     let sized = if symbol.st_size.get(LE) != 0 { SIZED } else { 0 };
     let function = if kind == STT_NOTYPE { 0 } else { FUNCTION };
     let visible = if symbol.st_info >> 4 == STB_LOCAL { 0 } else { NOT_LOCAL };
-    let underscores = name.iter().take(15).take_while(|b| **b == b'_').count();
-    Some(sized | function | visible | (15 - u8::try_from(underscores).unwrap_or(15)))
+    let underscores = name.iter().take(MAX_UNDERSCORES).take_while(|b| **b == b'_').count();
+    Some(sized | function | visible | u8::try_from(MAX_UNDERSCORES - underscores).unwrap_or(0))
 }
 
 fn section_end(elf: &Elf, symbol: &Sym64<LE>, address: u64) -> u64 {

@@ -1,4 +1,5 @@
-//! The log: text or JSON lines on standard error, filtered by `PPROFD_LOG` or `RUST_LOG` (default `info`).
+//! The log: text or JSON lines on standard error, filtered by `PPROFD_LOG` or `RUST_LOG` (default: `info` of the agent, `warn` of
+//! a command).
 
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
@@ -26,21 +27,30 @@ const VARIABLES: [&str; 2] = ["PPROFD_LOG", "RUST_LOG"];
 
 /// Sets up the log of this process; messages of crates that use `log` go the same way.
 pub fn init(json: bool) -> Result<(), LoggingError> {
+    set_up(json, "info")
+}
+
+/// Sets up the log of a command, whose standard error is read by who typed it.
+pub fn init_for_command() -> Result<(), LoggingError> {
+    set_up(false, "warn")
+}
+
+fn set_up(json: bool, default: &str) -> Result<(), LoggingError> {
     use tracing_subscriber::util::SubscriberInitExt;
     // Journals and files shall hold no escape sequences.
     let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let builder =
-        tracing_subscriber::fmt().with_env_filter(filter()?).with_writer(std::io::stderr).with_ansi(colors);
+        tracing_subscriber::fmt().with_env_filter(filter(default)?).with_writer(std::io::stderr).with_ansi(colors);
     // `try_init` connects the `log` crate too.
     let done = if json { builder.json().finish().try_init() } else { builder.finish().try_init() };
     done.map_err(LoggingError::Twice)
 }
 
-fn filter() -> Result<EnvFilter, LoggingError> {
+fn filter(default: &str) -> Result<EnvFilter, LoggingError> {
     for variable in VARIABLES {
         if let Ok(text) = std::env::var(variable) {
             return EnvFilter::try_new(text).map_err(|source| LoggingError::Filter { variable, source });
         }
     }
-    Ok(EnvFilter::new("info"))
+    Ok(EnvFilter::new(default))
 }

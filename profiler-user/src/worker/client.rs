@@ -394,7 +394,13 @@ impl Shared {
         self.counts.spawned.fetch_add(1, Relaxed);
         let sandbox = process.sandbox();
         tracing::debug!(pid = process.pid(), ?sandbox, "symbol worker started");
-        *self.sandbox.lock().unwrap_or_else(PoisonError::into_inner) = Some(sandbox.clone());
+        let before = self.sandbox.lock().unwrap_or_else(PoisonError::into_inner).replace(sandbox.clone());
+        if !sandbox.is_complete() && before.as_ref() != Some(sandbox) {
+            tracing::warn!(
+                "symbol workers, which read targets' files, are not walled in as they should be: {}",
+                sandbox.missing()
+            );
+        }
         Ok(process)
     }
 

@@ -36,8 +36,8 @@ impl Process {
         if ready.version != VERSION {
             return Err(io::Error::other("the worker speaks another version"));
         }
-        let Ready { landlock, seccomp, no_capabilities, refused, .. } = ready;
-        self.sandbox = Sandbox { landlock, seccomp, no_capabilities, refused };
+        let Ready { landlock, seccomp, no_capabilities, refused_without_filter, refused, .. } = ready;
+        self.sandbox = Sandbox { landlock, seccomp, no_capabilities, refused_without_filter, refused };
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Both sides must speak the same.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 /// Bytes of one message.
 pub(super) const MAX_MESSAGE: usize = 8 << 20;
 /// Offsets in one request for names.
@@ -51,6 +51,8 @@ pub(super) struct Ready {
     pub(super) no_capabilities: bool,
     #[prost(string, repeated, tag = "5")]
     pub(super) refused: Vec<String>,
+    #[prost(string, repeated, tag = "6")]
+    pub(super) refused_without_filter: Vec<String>,
 }
 
 /// A question about one file.

@@ -9,6 +9,7 @@
 )]
 
 use libc::{sock_filter, sock_fprog};
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::io;
@@ -34,7 +35,9 @@ pub struct Sandbox {
     pub seccomp: bool,
     /// The process holds no capability.
     pub no_capabilities: bool,
-    /// Acts that were tried and refused: open, connect, fork, exec.
+    /// Acts that were tried and refused before the filter was there: open, connect, kill.
+    pub refused_without_filter: Vec<String>,
+    /// Acts that were tried and refused: open, /proc, connect, fork, exec, ptrace, kill.
     pub refused: Vec<String>,
 }
 
@@ -42,6 +45,20 @@ impl Sandbox {
     /// Nothing is missing.
     pub fn is_complete(&self) -> bool {
         self.landlock > 0 && self.seccomp && self.no_capabilities && self.refused.len() == TRIALS.len()
+    }
+
+    /// What is missing, for people.
+    pub fn missing(&self) -> String {
+        let walls = [
+            (self.landlock > 0, "no Landlock"),
+            (self.seccomp, "no filter of system calls (seccomp)"),
+            (self.no_capabilities, "capabilities are held"),
+        ];
+        let acts = TRIALS.iter().filter(|trial| !self.refused.iter().any(|refused| refused == trial.act));
+        let acts: Vec<&str> = acts.map(|trial| trial.act).collect();
+        let acts = if acts.is_empty() { None } else { Some(format!("not refused: {}", acts.join(", "))) };
+        let walls = walls.iter().filter(|(there, _)| !there).map(|(_, missing)| (*missing).to_owned());
+        walls.chain(acts).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -103,7 +120,23 @@ pub(super) fn confine(memory: u64, file_size: u64) -> io::Result<Sandbox> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let held = rustix::thread::capabilities(None)?;
     let no_capabilities = held.permitted.is_empty() && held.effective.is_empty();
-    Ok(Sandbox { landlock: landlock().unwrap_or(0), no_capabilities, ..Sandbox::default() })
+    let landlock = landlock().unwrap_or(0);
+    Ok(Sandbox { landlock, no_capabilities, refused_without_filter: try_without_filter(), ..Sandbox::default() })
+}
+
+/// What Landlock and the lack of an identity refuse on their own. Without them each of these acts would do no harm.
+fn try_without_filter() -> Vec<String> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    use rustix::net::{AddressFamily, Ipv4Addr, SocketAddrV4, SocketType, connect, socket};
+    let opened = openat(CWD, c"/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map(drop);
+    // Nobody listens at the port of "discard".
+    let discard = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9);
+    let connected = socket(AddressFamily::INET, SocketType::STREAM, None).and_then(|socket| connect(&socket, &discard));
+    let parent = rustix::process::getppid();
+    let killed = parent.map_or(Ok(()), rustix::process::test_kill_process);
+    let acts = [("open", opened), ("connect", connected), ("kill", killed)];
+    let refused = |result: &rustix::io::Result<()>| matches!(result, Err(Errno::ACCESS | Errno::PERM));
+    acts.iter().filter(|(_, result)| refused(result)).map(|(act, _)| (*act).to_owned()).collect()
 }
 
 /// An agent that is not root, or a pod without CAP_SETUID, keeps its identity: landlock and seccomp carry the weight then.
@@ -161,20 +194,45 @@ pub(super) fn filter(mut sandbox: Sandbox) -> Sandbox {
     // SAFETY: `filter` points to `len` instructions that live through the call; the kernel copies and verifies them.
     let set = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const filter) };
     sandbox.seccomp = set == 0;
-    sandbox.refused = TRIALS.iter().filter(|t| is_refused(t)).map(|t| t.0.to_owned()).collect();
+    sandbox.refused = TRIALS.iter().filter(|trial| is_refused(trial)).map(|trial| trial.act.to_owned()).collect();
     sandbox
 }
 
-/// System calls with arguments that fail anyway: a wall answers EPERM, no wall answers something else.
-const TRIALS: [(&str, libc::c_long); 4] =
-    [("open", libc::SYS_openat), ("connect", libc::SYS_connect), ("fork", libc::SYS_clone), ("exec", libc::SYS_execve)];
+/// A system call that a wall refuses; without one it would fail otherwise, or do no harm.
+struct Trial {
+    act: &'static str,
+    call: libc::c_long,
+    arguments: [libc::c_long; 2],
+}
 
-fn is_refused(trial: &(&str, libc::c_long)) -> bool {
-    // For clone: CLONE_SIGHAND without CLONE_VM is EINVAL. For the others: descriptor or path that cannot be.
-    let first = if trial.1 == libc::SYS_clone { libc::c_long::from(libc::CLONE_SIGHAND) } else { 0 };
-    // SAFETY: null pointers are refused (EFAULT, EINVAL, ENOTSOCK) by each of these calls before anything happens.
-    let done = unsafe { libc::syscall(trial.1, first, ptr::null::<u8>(), ptr::null::<u8>(), 0, 0) };
-    done < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+const fn trial(act: &'static str, call: libc::c_long, arguments: [libc::c_long; 2]) -> Trial {
+    Trial { act, call, arguments }
+}
+
+/// What every process may read of itself.
+const STATUS: &std::ffi::CStr = c"/proc/self/status";
+
+const TRIALS: [Trial; 7] = [
+    trial("open", libc::SYS_openat, [0, 0]),
+    // The path is put in by who tries: addresses are no constants.
+    trial("/proc", libc::SYS_openat, [libc::AT_FDCWD as libc::c_long, 0]),
+    trial("connect", libc::SYS_connect, [0, 0]),
+    // CLONE_SIGHAND without CLONE_VM is EINVAL.
+    trial("fork", libc::SYS_clone, [libc::CLONE_SIGHAND as libc::c_long, 0]),
+    trial("exec", libc::SYS_execve, [0, 0]),
+    // There is no process 0.
+    trial("ptrace", libc::SYS_ptrace, [libc::PTRACE_ATTACH as libc::c_long, 0]),
+    // No signal, to the process's own group.
+    trial("kill", libc::SYS_kill, [0, 0]),
+];
+
+fn is_refused(trial: &Trial) -> bool {
+    let [first, second] = trial.arguments;
+    let second = if trial.act == "/proc" { STATUS.as_ptr() as libc::c_long } else { second };
+    // SAFETY: null pointers are refused (EFAULT, EINVAL, ENOTSOCK) by each of these calls before anything happens; the one
+    // that is none is a text that lives forever, and opens a file for reading.
+    let done = unsafe { libc::syscall(trial.call, first, second, 0, 0, 0) };
+    done < 0 && matches!(io::Error::last_os_error().raw_os_error(), Some(libc::EPERM | libc::EACCES))
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -63,8 +63,9 @@ impl Wait for Forever<'_> {
 
 fn serve(socket: &OwnedFd, sandbox: Sandbox, memory: u64) -> io::Result<()> {
     let (socket, wait) = (socket.as_fd(), Forever(socket.as_fd()));
-    let Sandbox { landlock, seccomp, no_capabilities, refused } = sandbox;
-    send(socket, &Ready { version: VERSION, landlock, seccomp, no_capabilities, refused }, &[], &wait)?;
+    let Sandbox { landlock, seccomp, no_capabilities, refused_without_filter, refused } = sandbox;
+    let ready = Ready { version: VERSION, landlock, seccomp, no_capabilities, refused_without_filter, refused };
+    send(socket, &ready, &[], &wait)?;
     let mut server = Server { files: Vec::new(), memory };
     loop {
         let (request, descriptors) = match receive::<Request>(socket, &wait) {

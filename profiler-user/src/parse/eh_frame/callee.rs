@@ -5,9 +5,9 @@
 //! at a known place below its own CFA, and that is the caller's RSP: the CFA is taken from there. It is wrong for the few
 //! instructions before the callee has saved it and after it has restored it.
 
-use super::Bytes;
 use super::go::Code;
 use super::spans::{Cover, Span};
+use super::{Bytes, is_bounded};
 use gimli::{BaseAddresses, EhFrame, EhFrameOffset, Register, RegisterRule, UnwindContext, UnwindSection};
 use profiler_ebpf::unwind::rule::{KIND_DEREF, KIND_REGISTER, RA_AT_CFA, RBP_AT_CFA, RBP_SAME, REGISTER_SP, Rule};
 use std::collections::HashMap;
@@ -74,7 +74,7 @@ impl<'a> Callees<'a> {
 
     fn read(&mut self, offset: u32, register: Register) -> Option<i32> {
         let offset = EhFrameOffset(offset as usize);
-        let fde = self.section.fde_from_offset(self.bases, offset, EhFrame::cie_from_offset).ok()?;
+        let fde = self.section.fde_from_offset(self.bases, offset, EhFrame::cie_from_offset).ok().filter(is_bounded)?;
         let mut table = fde.rows(&self.section, self.bases, &mut self.context).ok()?;
         let mut saved: HashMap<i64, u64> = HashMap::new();
         for _ in 0..MAX_ROWS {

@@ -52,9 +52,10 @@ impl Coverage {
             ..Coverage::default()
         };
         let mut found = Vec::new();
-        for section in elf.sections().iter().filter(|section| section.executable && section.kind != SHT_NOBITS) {
-            coverage.code = coverage.code.saturating_add(section.size);
-            found.extend(holes(section.address, section.address.saturating_add(section.size), spans));
+        let code = elf.sections().iter().filter(|section| section.executable && section.kind != SHT_NOBITS);
+        for (start, end) in merged(code.map(|s| (s.address, s.address.saturating_add(s.size))).collect()) {
+            coverage.code = coverage.code.saturating_add(end - start);
+            found.extend(holes(start, end, spans));
         }
         coverage.holes = found.len() as u64;
         coverage.uncovered = found.iter().map(|hole| hole.size).fold(0, u64::saturating_add);
@@ -64,6 +65,19 @@ impl Coverage {
         coverage.largest = found;
         coverage
     }
+}
+
+/// The same ranges without overlaps, so that each function is looked at once, however many sections lie over it.
+fn merged(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    ranges.sort_unstable();
+    let mut merged: Vec<(u64, u64)> = Vec::new();
+    for (start, end) in ranges {
+        match merged.last_mut() {
+            Some(last) if start < last.1 => last.1 = last.1.max(end),
+            _ => merged.push((start, end)),
+        }
+    }
+    merged
 }
 
 fn holes(start: u64, end: u64, spans: &[Span]) -> Vec<Hole> {
@@ -91,6 +105,11 @@ mod tests {
         let span = |(start, end): &(u64, u64)| Span { start: *start, end: *end, cover: Cover::EhFrame(0) };
         let spans: Vec<Span> = spans.iter().map(span).collect();
         holes(100, 200, &spans).iter().map(|hole| (hole.start, hole.size)).collect()
+    }
+
+    #[test]
+    fn sections_that_lie_over_each_other_are_one_range() {
+        assert_eq!(merged(vec![(5, 9), (1, 4), (2, 3), (8, 12), (12, 13)]), [(1, 4), (5, 12), (12, 13)]);
     }
 
     #[test]

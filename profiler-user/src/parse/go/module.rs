@@ -16,6 +16,8 @@ const WORDS: usize = 52;
 const TEXT: usize = 22;
 /// Which word is the start of the data of functions: 38 in Go 1.18, 40 since 1.20, 43 since 1.27.
 const FUNCTION_DATA: std::ops::Range<usize> = 36..50;
+/// Sections of relocations that are looked at: linkers make one or two.
+const MAX_RELOCATION_SECTIONS: usize = 8;
 /// Bytes that are searched at a time, and of one section at most.
 const BLOCK: u64 = 1 << 20;
 const MAX_SEARCH: u64 = 256 << 20;
@@ -94,7 +96,8 @@ fn relocated(elf: &Elf, value: u64) -> Vec<u64> {
 
 /// Address and value of each relocation that moves a value with the file.
 fn relocations(elf: &Elf, mut each: impl FnMut(u64, u64)) {
-    for section in elf.sections().iter().filter(|section| section.kind == SHT_RELA) {
+    let sections = elf.sections().iter().filter(|section| section.kind == SHT_RELA);
+    for section in sections.take(MAX_RELOCATION_SECTIONS) {
         blocks(elf, section, RELOCATION, |_, bytes| {
             let count = bytes.len() / size_of::<Rela64<LE>>();
             for relocation in entries::<Rela64<LE>>(bytes, count) {
