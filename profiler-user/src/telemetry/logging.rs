@@ -1,5 +1,6 @@
 //! The log: text or JSON lines on standard error, filtered by `PPROFD_LOG` or `RUST_LOG` (default `info`).
 
+use super::recent::Keep;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -25,8 +26,9 @@ const VARIABLES: [&str; 2] = ["PPROFD_LOG", "RUST_LOG"];
 
 /// Sets up the log of this process; messages of crates that use `log` go the same way.
 pub fn init(json: bool) -> Result<(), LoggingError> {
+    use tracing_subscriber::fmt::writer::MakeWriterExt;
     use tracing_subscriber::util::SubscriberInitExt;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter()?).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter()?).with_writer(std::io::stderr.and(Keep));
     // `try_init` connects the `log` crate too.
     let done = if json { builder.json().finish().try_init() } else { builder.finish().try_init() };
     done.map_err(LoggingError::Twice)
