@@ -10,6 +10,10 @@ mod cases;
 mod contract;
 // Stripped programs whose names are packed or elsewhere.
 mod debug_files;
+// What `pprofd doctor` says of this host and of poorer ones.
+mod doctor;
+// What goes wrong around the agent.
+mod faults;
 // Forms of files: compilers, linkers, debug information and places, in one table.
 mod file_forms;
 // Forms of programs: how they were built, linked, and what runs in them.
