@@ -125,6 +125,11 @@ impl Proc {
         parsed(self.path(pid, "status"), status::parse)
     }
 
+    /// The same as the kernel wrote it.
+    pub fn status_text(&self, pid: Pid) -> Result<String, ProcError> {
+        bytes(&self.path(pid, "status"), SMALL).map(|text| String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// Raw arguments, each ended by a NUL, at most `most` bytes. Empty for kernel threads. Can block.
     pub fn cmdline(&self, pid: Pid, most: usize) -> Result<Vec<u8>, ProcError> {
         bytes(&self.path(pid, "cmdline"), most)
