@@ -3,6 +3,8 @@
 
 mod caller;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guard;
 mod html;
 mod lists;
