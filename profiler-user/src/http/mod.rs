@@ -4,6 +4,8 @@
 mod caller;
 mod diagnostics;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guard;
 mod html;
 mod lists;

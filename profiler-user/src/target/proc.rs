@@ -5,6 +5,8 @@
 //! belong on threads that may wait.
 
 mod cgroup;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod maps;
 mod mountinfo;
 mod read;
