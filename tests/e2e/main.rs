@@ -6,6 +6,8 @@
 mod cases;
 // The HTTP contract, by Go's clients and by the byte.
 mod contract;
+// The commands that ask an agent, or do without one.
+mod commands;
 // Stripped programs whose names are packed or elsewhere.
 mod debug_files;
 // Forms of files: compilers, linkers, debug information and places, in one table.

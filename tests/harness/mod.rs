@@ -12,6 +12,7 @@ pub mod reference;
 pub mod server;
 pub mod strict;
 pub mod target;
+pub mod tmux;
 pub mod tools;
 pub mod wait;
 
@@ -21,3 +22,4 @@ pub use profile::Profile;
 pub use reference::Reference;
 pub use server::Server;
 pub use target::Target;
+pub use tmux::Tmux;

@@ -10,7 +10,7 @@ use std::process::Command;
 /// Packages whose programs the end-to-end tests run: compilers of the targets and what packs their debug information, runtimes,
 /// judges (perf, gdb, bpftool), servers and tools that people profile,
 /// and an emulator with what its guest needs.
-const PACKAGES: [&str; 32] = [
+const PACKAGES: [&str; 33] = [
     "g++",
     "gcc",
     "libc6-dev",
@@ -41,6 +41,7 @@ const PACKAGES: [&str; 32] = [
     "busybox-static",
     "cpio",
     "kmod",
+    "tmux",
     "util-linux",
     "ca-certificates",
 ];

@@ -64,6 +64,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
         let text = "a profile is not written to a terminal: send standard output to a file or another program";
         return Err(CommandError::Usage(text.to_owned()));
     }
+    if let Some(word) = arguments.command.first() {
+        Child::check(word)?;
+    }
     let runtime = runtime()?;
     let source = source(arguments, &runtime)?;
     let recorded = runtime.block_on(record(&source, arguments));
