@@ -11,7 +11,7 @@ pub use file::{FileError, describe};
 pub use report::{Check, Report, Verdict};
 
 use crate::agent::SocketError;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, TokenFileError};
 use crate::exit::Exit;
 use std::io;
 use std::net::SocketAddr;
@@ -61,6 +61,9 @@ pub enum StartupError {
     /// The Unix socket that was asked for cannot be had.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// There are no tokens.
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
     /// A file of which nothing can be said.
     #[error(transparent)]
     File(#[from] FileError),
@@ -84,7 +87,7 @@ impl StartupError {
             StartupError::File(FileError::Open { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::NoPermission
             }
-            StartupError::Config(_) | StartupError::File(_) => Exit::Usage,
+            StartupError::Config(_) | StartupError::Tokens(_) | StartupError::File(_) => Exit::Usage,
             StartupError::Host { exit, .. } => *exit,
             StartupError::Socket(error) => error.exit(),
             StartupError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {

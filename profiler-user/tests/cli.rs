@@ -118,9 +118,26 @@ fn wrong_usage_ends_with_64() {
 }
 
 #[test]
-fn a_remote_address_is_refused_with_a_sentence() {
-    check(&["--listen", "0.0.0.0:7060"], &[], 64, "remote access is not in this version");
-    check(&["serve", "--listen", "[::]:7060"], &[], 64, "remote access is not in this version");
+fn a_remote_address_is_refused_with_what_is_missing() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("tokens");
+    std::fs::write(&path, "ops all 0123456789abcdef\n").expect("write");
+    let file = path.to_str().expect("text");
+    let remote = ["--listen", "0.0.0.0:7060"];
+    let both = "--allow-remote and --token-file FILE, so that not everybody may ask, are missing";
+    check(&remote, &[], 64, both);
+    check(&["serve", "--listen", "[::]:7060"], &[], 64, both);
+    check(&[&remote[..], &["--token-file", file]].concat(), &[], 64, "--allow-remote is missing");
+    let token = "--token-file FILE, so that not everybody may ask, is missing";
+    check(&[&remote[..], &["--allow-remote"]].concat(), &[], 64, token);
+    check(&remote, &[("PPROFD_ALLOW_REMOTE", "1")], 64, token);
+}
+
+#[test]
+fn values_of_access_are_checked() {
+    check(&["--socket", "relative.sock"], &[], 64, "--socket relative.sock is no path for a socket");
+    check(&["--socket-group", "no such group"], &[], 64, "--socket-group no such group is no group");
+    check(&["--max-response", "1"], &[], 64, "--max-response 1 is out of bounds");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::gate::Gate;
 use super::log::Log;
 use super::processes::{Filter, ProcessInfo, Processes};
 use super::sum::sum;
-use super::window::{Selection, Span, Window};
+use super::window::{Selection, Sieve, Span, Window};
 use crate::event::{Event, MonoTime, Pid, ProcessId};
 use crossbeam_channel::Sender;
 use profiler_ebpf::abi::maps::LossKey;
@@ -96,9 +96,9 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Sums on the caller's thread.
-    pub(super) fn window(self) -> Window {
+    pub(super) fn window(self, sieve: Option<&Sieve>) -> Window {
         let Some(covered) = self.covered else { return Window::default() };
-        let sum = sum(&self.blocks, &self.selection, covered);
+        let sum = sum(&self.blocks, &self.selection, sieve, covered);
         Window { cpu_ns: self.cpu_ns, ended: self.ended, covered: Some(covered), ..sum }
     }
 }

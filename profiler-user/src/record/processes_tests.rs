@@ -272,3 +272,25 @@ fn a_family_is_who_was_forked_by_its_members_and_not_by_who_had_their_numbers_be
     assert!(!table.family(who(10, 10), MonoTime(1_000)).contains(&who(11, 20)), "it had died before");
     assert_eq!(table.family(who(99, 1), MonoTime(0)).len(), 1);
 }
+
+fn users(info: &ProcessInfo) -> Vec<(u32, bool)> {
+    info.images.iter().map(|image| (image.exec_id, image.user.is(1000))).collect()
+}
+
+#[test]
+fn a_program_that_was_met_with_the_rights_of_others_is_nobodys_alone_for_good() {
+    let mut table = table();
+    let risen = UserIds { real: 1000, effective: 0, saved: 0 };
+    table.fork(&with_exec(7, 10, 3));
+    table.exec(&ProcessFact { uids: risen, ..with_exec(7, 20, 4) }, b"/bin/su");
+    // It gives its rights up, then another program takes its place.
+    table.sample(&Sample { image: ImageId { exec_id: 4, ..image(7) }, ..sample(7, 30, &[1]) });
+    assert_eq!(users(&only(&table, 7)), [(3, true), (4, false)]);
+    let child = ProcessFact { parent: Pid(7), ..with_exec(8, 35, 4) };
+    table.fork(&child);
+    assert_eq!(users(&only(&table, 8)), [(4, false)], "a copy of such a program is no better");
+    table.exec(&ProcessFact { parent: Pid(7), ..with_exec(8, 37, 5) }, b"/bin/sh");
+    assert_eq!(users(&only(&table, 8)), [(4, false), (5, true)]);
+    table.exec(&with_exec(7, 40, 5), b"/bin/sh");
+    assert_eq!(users(&only(&table, 7)), [(3, true), (4, false), (5, true)]);
+}
