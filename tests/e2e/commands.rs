@@ -261,15 +261,14 @@ fn top_and_record_on_a_terminal() {
     let row =
         |screen: &str| screen.lines().any(|line| line.trim_start().starts_with(&pid) && line.contains("burn_leaf"));
     let screen = tmux.until("a table with the target", row);
-    assert!(screen.starts_with("all processes: ") && tmux.is_alternate(), "{screen}");
+    assert!(screen.starts_with("processes: ") && tmux.is_alternate(), "{screen}");
     tmux.resize(40, 5);
-    let small =
-        |screen: &str| screen.lines().count() <= 5 && screen.starts_with("all processes: ") && screen.contains('…');
+    let small = |screen: &str| screen.lines().count() <= 5 && screen.starts_with("processes: ") && screen.contains('…');
     let screen = tmux.until("a small table", small);
     assert!(screen.lines().all(|line| line.chars().count() <= 40), "{screen}");
     tmux.press(&["q"]);
     let screen = tmux.until("its end", |screen| screen.contains("ended with 0"));
-    assert!(!tmux.is_alternate() && !screen.contains("all processes"), "{screen}");
+    assert!(!tmux.is_alternate() && !screen.contains("processes:"), "{screen}");
     drop(tmux);
 
     let mut recording = words(&["record", "--seconds", "120"]);
