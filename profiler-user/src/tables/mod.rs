@@ -2,17 +2,23 @@
 //! worker does) and opens nothing itself (`target/` does).
 
 mod builder;
+mod building;
+mod chunks;
 mod debug;
 mod dictionary;
+mod evict;
 mod files;
 mod look_up;
+mod names;
 mod parts;
 mod pool;
 mod publish;
 mod queue;
+mod uses;
 
-pub use builder::{Tables, TablesConfig};
+pub use builder::{FileCounts, Tables, TablesConfig};
 pub use debug::Outcome;
+pub use evict::Eviction;
 pub use files::{FileRecord, State};
 pub use parts::MissingParts;
 pub use publish::{TableCounts, TableRule};
