@@ -25,6 +25,8 @@ const CROWDED: usize = MAX_FILES as usize / 8 * 7;
 const UNCROWDED: usize = MAX_FILES as usize / 16 * 13;
 /// Keys whose files are recognized under another number.
 const MAX_KNOWN: NonZeroUsize = NonZeroUsize::new(MAX_RECORDS).unwrap();
+/// Bytes that they take, with links and slots.
+pub(super) const KNOWN_BYTES: u64 = MAX_RECORDS as u64 * 128;
 /// A file that found no room is announced anew after this, seconds.
 const AGAIN: u32 = 30;
 

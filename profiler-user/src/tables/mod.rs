@@ -22,3 +22,7 @@ pub use evict::Eviction;
 pub use files::{FileRecord, State};
 pub use parts::MissingParts;
 pub use publish::{TableCounts, TableRule};
+
+/// Bytes that the records of files, and what is kept beside them, take at most: the records, keys by which files are
+/// recognized, times of use, and chunks at hand.
+pub const FILE_RECORDS: u64 = files::RECORD_BYTES + files::KNOWN_BYTES + look_up::CACHE_BYTES + (1 << 20);
