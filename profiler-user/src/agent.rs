@@ -235,6 +235,7 @@ pub fn start(config: &Config) -> anyhow::Result<Running> {
     let attached = Arc::new(attached);
     metrics::kernel(&metrics, &counters, &attached);
     metrics::tables(&metrics, &tables);
+    metrics::files(&metrics, &tables);
     let max_seconds = u32::try_from(config.max_window.as_secs()).unwrap_or(u32::MAX);
     let profiler = Profiler::new(recorder, watch, sources, symbolizer, max_seconds);
     Ok(Running { profiler, metrics, about: about::about(config, &attached), tables, pumps })

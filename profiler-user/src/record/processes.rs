@@ -84,18 +84,23 @@ struct Entry {
     is_assumed: bool,
 }
 
+/// Bytes of an entry in the table, whose nodes are full for two thirds.
+const ENTRY_BYTES: u64 = size_of::<(ProcessId, Entry)>() as u64 * 3 / 2;
+
 /// The table.
 pub(super) struct Processes {
     known: BTreeMap<ProcessId, Entry>,
     most: usize,
     /// Processes that found the table full of living ones, or were forgotten because it was full.
     pub(super) refused: u64,
+    /// Paths of living processes' programs that were too long for the budget.
+    pub(super) forgotten_paths: u64,
 }
 
 impl Processes {
     /// An empty table of at most `most` processes.
     pub(super) fn new(most: usize) -> Processes {
-        Processes { known: BTreeMap::new(), most, refused: 0 }
+        Processes { known: BTreeMap::new(), most, refused: 0, forgotten_paths: 0 }
     }
 
     /// A process is known at the latest by its first sample.
@@ -245,15 +250,26 @@ impl Processes {
         dead.len()
     }
 
-    /// Keeps the table within so many bytes: first the dead go, then what the living were before their last exec.
+    /// Keeps the table within so many bytes: first the dead go, then what the living were before their last exec, then the
+    /// paths of their programs, the longest first.
     pub(super) fn fit(&mut self, budget: u64) {
         while self.table_bytes() > budget {
             let forgotten = self.forget_dead((self.known.len() / 16).max(1));
             self.refused += forgotten as u64;
             if forgotten == 0 {
                 self.known.values_mut().for_each(Entry::forget_images);
+                return self.fit_paths(budget);
+            }
+        }
+    }
+
+    fn fit_paths(&mut self, budget: u64) {
+        for longest in [1_024, 256, 128, 64, 0] {
+            if self.table_bytes() <= budget {
                 return;
             }
+            let forgotten = self.known.values_mut().filter_map(|entry| entry.forget_path(longest)).count();
+            self.forgotten_paths += forgotten as u64;
         }
     }
 
@@ -298,7 +314,7 @@ impl Processes {
 
     /// Bytes that all else takes.
     pub(super) fn table_bytes(&self) -> u64 {
-        self.known.values().map(|entry| size_of::<(ProcessId, Entry)>() as u64 + entry.outside_bytes()).sum()
+        self.known.values().map(|entry| ENTRY_BYTES + entry.outside_bytes()).sum()
     }
 }
 
@@ -382,6 +398,12 @@ impl Entry {
         let images = &mut self.info.images;
         images.drain(..images.len().saturating_sub(1));
         images.shrink_to_fit();
+    }
+
+    /// Forgets the path of its program if that is longer than so many bytes.
+    fn forget_path(&mut self, longest: usize) -> Option<String> {
+        self.info.images.iter_mut().for_each(|image| drop(image.exe.take_if(|path| path.len() > longest)));
+        self.info.exe.take_if(|path| path.len() > longest)
     }
 
     fn outside_bytes(&self) -> u64 {

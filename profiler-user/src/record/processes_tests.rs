@@ -251,6 +251,22 @@ fn the_table_fits_its_budget_by_forgetting_the_dead_and_then_old_images() {
 }
 
 #[test]
+fn as_many_living_processes_as_there_may_be_fit_whatever_their_paths() {
+    let mut table = Processes::new(crate::record::owner::MAX_PROCESSES);
+    let most = u32::try_from(crate::record::owner::MAX_PROCESSES).unwrap();
+    for pid in 1..=most {
+        // Every tenth has a path as long as one may be.
+        let path = vec![b'x'; if pid % 10 == 0 { 5_000 } else { 40 }];
+        table.known(&fact(pid, 10), &path);
+    }
+    assert!(table.table_bytes() > crate::record::PROCESS_TABLE);
+    table.fit(crate::record::PROCESS_TABLE);
+    assert!(table.table_bytes() <= crate::record::PROCESS_TABLE, "{} bytes", table.table_bytes());
+    assert_eq!((table.len(), table.forgotten_paths), (most as usize, u64::from(most / 10)));
+    assert_eq!((only(&table, 10).exe, only(&table, 1).exe), (None, Some("x".repeat(40))));
+}
+
+#[test]
 fn a_family_is_who_was_forked_by_its_members_and_not_by_who_had_their_numbers_before() {
     let mut table = table();
     let at = |pid: u32, start: u64, parent: u32| {

@@ -59,6 +59,11 @@ pub fn recorder(metrics: &Metrics, recorder: &Recorder) {
                 "Processes that found the table full",
                 stats.refused_processes,
             ),
+            Reading::counter(
+                "recorder_forgotten_paths",
+                "Paths of programs of living processes that the table of processes had no room for",
+                stats.forgotten_paths,
+            ),
         ]
     }));
 }
