@@ -1,6 +1,7 @@
 //! Serves a router on a listener: one task a connection, a bound on connections, a time limit for a request's head, and
 //! an end that does not wait for the slowest client.
 
+use crate::target::limits;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// Connections at a time; more wait in the kernel's queue.
+/// Connections at a time, if there are descriptors for them; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
 /// How long a client may take to send the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -31,7 +32,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(limits::connections(MAX_CONNECTIONS)));
     let (end, ended) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
