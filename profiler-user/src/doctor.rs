@@ -120,14 +120,15 @@ impl StartupError {
             StartupError::File(FileError::Open { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::NoPermission
             }
-            StartupError::Bundle(BundleError::Json(_)) => Exit::Bug,
-            StartupError::Config(_) | StartupError::File(_) | StartupError::Bundle(_) => Exit::Usage,
+            StartupError::Config(_) | StartupError::File(_) | StartupError::Bundle(BundleError::Write { .. }) => {
+                Exit::Usage
+            }
             StartupError::Host { exit, .. } => *exit,
             StartupError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::NoPermission
             }
             StartupError::PortInUse(_) | StartupError::Listen { .. } => Exit::Unavailable,
-            StartupError::Bug(_) => Exit::Bug,
+            StartupError::Bug(_) | StartupError::Bundle(BundleError::Json(_)) => Exit::Bug,
         }
     }
 }

@@ -38,6 +38,12 @@ fn signal(pid: u32, signal: Signal) {
     let _gone = kill_process(pid, signal).is_err();
 }
 
+fn signal_all(agents: &[&Agent], which: Signal) {
+    for agent in agents {
+        signal(agent.pid(), which);
+    }
+}
+
 /// Does it again and again while `work` goes on.
 fn meanwhile<T>(again: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
@@ -90,7 +96,9 @@ fn workers_that_are_stuck_are_replaced_and_nobody_waits_for_ever() {
     let before = Target::start(&fresh(folder.path(), "before"), &[]);
     assert!(agent.cpu(before.pid(), 1, HZ).share(whole) > 0.9);
     let stuck = workers(agent.pid());
-    stuck.iter().for_each(|worker| signal(*worker, Signal::STOP));
+    for worker in stuck {
+        signal(worker, Signal::STOP);
+    }
     // Its names are known, so it needs no worker.
     let known = agent.get(&format!("/pid/{}/debug/pprof/profile?seconds=1&hz={HZ}", before.pid())).ok();
     assert!(known.took < Duration::from_secs(10), "{:?}", known.took);
@@ -157,9 +165,9 @@ fn a_stopped_agent_loses_what_its_ring_cannot_hold_and_says_how_much() {
             agents.iter().all(|agent| agent.metric("pprofd_http_in_flight_requests") >= Some(1.0))
         });
         wait::window(Duration::from_secs(1));
-        agents.iter().for_each(|agent| signal(agent.pid(), Signal::STOP));
+        signal_all(&agents, Signal::STOP);
         wait::window(STOP);
-        agents.iter().for_each(|agent| signal(agent.pid(), Signal::CONT));
+        signal_all(&agents, Signal::CONT);
         asked.map(|asked| asked.join().unwrap())
     });
     let full = |profile: &Profile| profile.comments().iter().any(|comment| comment.contains("ring full"));
