@@ -256,7 +256,7 @@ fn serve_until_stopped(config: &Config, listeners: Listeners, tokens: Option<Arc
         max_requests: config.max_requests,
         max_response: config.max_response,
     };
-    let connections = http.max_connections();
+    let connections = limits::connections(http.max_connections());
     let app = App::new(running.profiler.clone(), Arc::clone(&running.metrics), Arc::new(|| Ok(())), audit, http);
     let app = app.about(Arc::clone(&running.about));
     let runtime = tokio::runtime::Builder::new_multi_thread()

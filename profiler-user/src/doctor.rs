@@ -126,8 +126,10 @@ impl StartupError {
             StartupError::File(FileError::Open { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::NoPermission
             }
-            StartupError::Bundle(BundleError::Json(_)) => Exit::Bug,
-            StartupError::Config(_) | StartupError::Tokens(_) | StartupError::File(_) | StartupError::Bundle(_) => {
+            StartupError::Config(_)
+            | StartupError::Tokens(_)
+            | StartupError::File(_)
+            | StartupError::Bundle(BundleError::Write { .. }) => {
                 Exit::Usage
             }
             StartupError::Host { exit, .. } => *exit,
@@ -136,7 +138,7 @@ impl StartupError {
                 Exit::NoPermission
             }
             StartupError::PortInUse(_) | StartupError::Listen { .. } => Exit::Unavailable,
-            StartupError::Bug(_) => Exit::Bug,
+            StartupError::Bug(_) | StartupError::Bundle(BundleError::Json(_)) => Exit::Bug,
         }
     }
 }

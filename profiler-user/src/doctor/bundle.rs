@@ -18,6 +18,9 @@ const SECRET: [&str; 3] = ["token", "secret", "password"];
 /// Settings that only say where a secret is.
 const PLACES: [&str; 2] = ["file", "path"];
 
+const NOTHING_ELSE: &str =
+    "No command line, environment or profile of any process is in it. Log lines may name files of programs.\n";
+
 /// Why there is no bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
@@ -59,14 +62,10 @@ pub fn bundle(path: &Path, report: &Report, config: &Config, place: &Place) -> R
     ];
     parts.extend(of_agent(config, place)?);
     write(path, &parts).map_err(|source| BundleError::Write { path: path.to_owned(), source })?;
-    let mut said = format!("{} holds, and nothing else:\n", path.display());
-    for part in parts {
-        said.push_str(&format!("  {:18} {}\n", part.name, part.what));
-    }
-    said.push_str(
-        "No command line, environment or profile of any process is in it. Log lines may name files of programs.\n",
-    );
-    Ok(said)
+    let mut said = vec![format!("{} holds, and nothing else:", path.display())];
+    said.extend(parts.iter().map(|part| format!("  {:18} {}", part.name, part.what)));
+    said.push(NOTHING_ELSE.to_owned());
+    Ok(said.join("\n"))
 }
 
 fn host(version: &str) -> String {
@@ -124,7 +123,7 @@ fn pretty(value: &Value) -> Result<String, serde_json::Error> {
 
 fn lines(log: &Value) -> String {
     let lines = log.as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(Value::as_str);
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Takes the values of secrets away.
