@@ -13,6 +13,7 @@ pub mod server;
 pub mod strict;
 pub mod target;
 pub mod tools;
+pub mod user;
 pub mod wait;
 
 pub use agent::Agent;
