@@ -114,7 +114,7 @@ pub struct Flags {
     /// Requests served at a time [default: 1024]
     #[arg(long, env = "PPROFD_MAX_REQUESTS", value_name = "N")]
     max_requests: Option<u64>,
-    /// Longest answer [default: 64MiB]
+    /// Memory for answers that are not fetched yet, and the longest one [default: 64MiB]
     #[arg(long, env = "PPROFD_MAX_RESPONSE", value_name = "SIZE")]
     max_response: Option<Size>,
     /// Memory for samples on their way from the kernel; a power of two [default: 8MiB]

@@ -129,9 +129,7 @@ impl StartupError {
             StartupError::Config(_)
             | StartupError::Tokens(_)
             | StartupError::File(_)
-            | StartupError::Bundle(BundleError::Write { .. }) => {
-                Exit::Usage
-            }
+            | StartupError::Bundle(BundleError::Write { .. }) => Exit::Usage,
             StartupError::Host { exit, .. } => *exit,
             StartupError::Socket(error) => error.exit(),
             StartupError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {

@@ -16,6 +16,7 @@ pub mod strict;
 pub mod target;
 pub mod tmux;
 pub mod tools;
+pub mod user;
 pub mod wait;
 
 pub use agent::Agent;
