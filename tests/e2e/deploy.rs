@@ -62,10 +62,9 @@ impl Pod<'_> {
         self.try_get(path, headers).unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
-    fn cpu(&self, pid: u32) -> Profile {
+    fn profile(&self, path: &str) -> Profile {
         let bearer = format!("Bearer {TOKEN}");
-        let path = format!("/pid/{pid}/debug/pprof/profile?seconds=2&hz=997");
-        let answer = self.get(&path, &[("Authorization", &bearer)]).ok();
+        let answer = self.get(path, &[("Authorization", &bearer)]).ok();
         let profile = Profile::parse(&answer.body);
         strict::assert_strict(&profile);
         profile
@@ -75,7 +74,7 @@ impl Pod<'_> {
 /// A folder with the file of tokens, as the manifest's secret would be mounted.
 fn secret() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("tokens"), format!("{TOKEN}\n")).unwrap();
+    std::fs::write(folder.path().join("tokens"), format!("tests all {TOKEN}\n")).unwrap();
     folder
 }
 
@@ -93,13 +92,19 @@ fn a_pod_profiles_a_process_of_another_container() {
     let pod = Pod::start(&storage, &manifest, secret.path());
     assert_eq!(held(pod.container.pid()), manifest.capabilities());
 
-    let profile = pod.cpu(target.pid());
+    let profile = pod.profile(&format!("/pid/{}/debug/pprof/profile?seconds=2&hz=997", target.pid()));
     let what = || format!("{:?}\n{}", profile.comments(), profile.summary());
     assert!(profile.count() > 50, "{}", what());
     let whole =
         |sample: &Sample| sample.has_chain(&["burn_outer", "main"]) && sample.label("reason").is_empty();
     assert!(profile.complete_share(whole) >= 0.97, "{}", what());
     assert_eq!(profile.main_binary(), "/app/burn", "{}", what());
+
+    // The files of processes that are gone lie where the agent has no mount.
+    let profile = while_processes_end(|| pod.profile("/debug/pprof/profile?seconds=3&hz=997"));
+    let gone = profile.only(|sample| sample.label("comm") == "gone");
+    let unopened = gone.count_of(|sample| sample.label("reason") == "no table");
+    assert!(gone.count() > 20 && unopened * 20 <= gone.count(), "{unopened} of {}\n{}", gone.count(), gone.summary());
 
     // Probes bring no token; nothing else is told without one.
     for probe in ["startupProbe", "livenessProbe"] {
@@ -109,6 +114,26 @@ fn a_pod_profiles_a_process_of_another_container() {
         assert_eq!(pod.get(path, &[]).status, 401, "{path}");
     }
     assert_eq!(pod.container.stop(), Some(0));
+}
+
+/// Meanwhile runs programs on the host that nobody has seen before, each for some milliseconds.
+fn while_processes_end<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let folder = tempfile::tempdir().unwrap();
+    let program = programs::c("burner.c", &[]);
+    std::thread::scope(|scope| {
+        let work = scope.spawn(work);
+        for number in 0.. {
+            if work.is_finished() {
+                break;
+            }
+            // Its folder makes it another file, and all have one name.
+            let own = folder.path().join(number.to_string());
+            std::fs::create_dir(&own).unwrap();
+            programs::copy_to(&program, &own.join("gone"));
+            assert!(Command::new(own.join("gone")).arg("5").status().unwrap().success());
+        }
+        work.join().unwrap()
+    })
 }
 
 /// The capabilities that a process can use and can ever get, by the manifest's words: both must be the same.
