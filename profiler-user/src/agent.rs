@@ -1,5 +1,6 @@
 //! Builds the parts, owns the threads and the order of shutdown.
 
+mod about;
 mod made_code;
 mod metrics;
 mod moved_text;
@@ -11,7 +12,7 @@ mod sources;
 use crate::config::{Config, DEFAULT_SOCKET, SocketPath};
 use crate::doctor::{self, StartupError};
 use crate::event::Pid;
-use crate::http::{App, HttpConfig, Listeners, router, serve};
+use crate::http::{About, App, HttpConfig, Listeners, router, serve};
 use crate::kernel::{self, Inventory, KernelSymbols, LoadConfig, Parts};
 use crate::kind::profiler::Profiler;
 use crate::late::Late;
@@ -138,6 +139,8 @@ pub struct Running {
     pub profiler: Profiler,
     /// What all rooms count.
     pub metrics: Arc<Metrics>,
+    /// What it says of itself for a bug report.
+    pub about: About,
     tables: Tables,
     pumps: pumps::Running,
 }
@@ -222,11 +225,12 @@ pub fn start(config: &Config) -> anyhow::Result<Running> {
     rooms::worker(&metrics, &worker);
     rooms::late(&metrics, &late);
     rooms::recorder(&metrics, &recorder);
-    metrics::kernel(&metrics, &counters, attached);
+    let attached = Arc::new(attached);
+    metrics::kernel(&metrics, &counters, &attached);
     metrics::tables(&metrics, &tables);
     let max_seconds = u32::try_from(config.max_window.as_secs()).unwrap_or(u32::MAX);
     let profiler = Profiler::new(recorder, watch, sources, symbolizer, max_seconds);
-    Ok(Running { profiler, metrics, tables, pumps })
+    Ok(Running { profiler, metrics, about: about::about(config, &attached), tables, pumps })
 }
 
 /// Runs the parts and answers by HTTP until it is told to stop.
@@ -235,6 +239,7 @@ fn serve_until_stopped(config: &Config, listeners: Listeners) -> anyhow::Result<
     let listen = listeners.network.local_addr().context("cannot read the address that was bound")?;
     let http = HttpConfig { listen, max_requests: config.max_requests };
     let app = App::new(running.profiler.clone(), Arc::clone(&running.metrics), Arc::new(|| Ok(())), &http);
+    let app = app.about(Arc::clone(&running.about));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

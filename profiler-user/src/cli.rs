@@ -10,7 +10,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Profiles every process of a Linux host with eBPF and serves the profiles as Go's pprof does.
@@ -40,6 +40,15 @@ pub enum Command {
         /// Say it as JSON
         #[arg(long, conflicts_with = "file")]
         json: bool,
+        /// Write what a bug report needs into one file: this report, versions, and settings, metrics and last log lines of an
+        /// agent that runs. It says what is inside
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "json"], num_args = 0..=1,
+              default_missing_value = "pprofd-bundle.tar.gz")]
+        bundle: Option<PathBuf>,
+        /// Where that agent answers: ADDRESS:PORT or the path of its Unix socket [default: where an agent listens that is
+        /// started now]
+        #[arg(long, value_name = "PLACE", requires = "bundle", value_parser = doctor::Place::parse)]
+        agent: Option<doctor::Place>,
     },
     /// Record one profile of a process or a command, by a running agent or without one, and show what used most.
     Record(Box<recording::Arguments>),
@@ -189,7 +198,6 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         None => serve(cli.serve),
         Some(Command::Serve(flags)) => serve(*flags),
-        Some(Command::Doctor { file: None, json }) => diagnose(json),
         Some(Command::Doctor { file: Some(path), .. }) => finish(doctor::describe(&path).map(|lines| print(&lines))),
         Some(Command::Record(arguments)) => ended(recording::run(&arguments)),
         Some(Command::Top(arguments)) => ended(top::run(&arguments).map(|()| Exit::Done.into())),
@@ -198,6 +206,10 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ended(completions::run(&arguments, Cli::documented()).map(|()| Exit::Done.into()))
         }
         Some(Command::Man(arguments)) => ended(man::run(&arguments, Cli::documented()).map(|()| Exit::Done.into())),
+        Some(Command::Doctor { bundle: Some(path), agent, .. }) => {
+            finish(bundle(&path, agent).map(|said| print(&said)))
+        }
+        Some(Command::Doctor { json, .. }) => diagnose(json),
         Some(Command::EbpfInfo { object }) => finish(crate::agent::ebpf_info(&object).map(|lines| print(&lines))),
         Some(Command::SymbolWorker) => crate::agent::symbol_worker(),
     }
@@ -228,6 +240,14 @@ fn ended(done: Result<ExitCode, CommandError>) -> ExitCode {
             exit.into()
         }
     }
+}
+
+/// The settings of an agent that were started now are those of the environment, since no flag is given.
+fn bundle(path: &Path, agent: Option<doctor::Place>) -> Result<String, StartupError> {
+    let bare = Cli::read(["pprofd".into()]).map_err(|error| StartupError::Bug(error.into()))?;
+    let config = bare.serve.config()?;
+    let place = agent.unwrap_or(doctor::Place::Address(config.listen));
+    Ok(doctor::bundle(path, &doctor::examine(), &config, &place)?)
 }
 
 fn diagnose(json: bool) -> ExitCode {

@@ -7,7 +7,7 @@ mod socket;
 pub use size::{Size, SizeError};
 pub use socket::{DEFAULT_SOCKET, SocketPath};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -21,7 +21,7 @@ const GIB: u64 = 1 << 30;
 const MAX_FILE: u64 = MIB;
 
 /// The agent's settings, every one within its bounds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Config {
     /// Where HTTP listens; a loopback address.
     pub listen: SocketAddr,
@@ -272,7 +272,7 @@ fn memory(name: &'static str, value: Option<Size>, valid: RangeInclusive<u64>) -
 fn ring(name: &'static str, value: Option<Size>) -> Result<Option<u64>, ConfigError> {
     match value {
         Some(size) if !size.0.is_power_of_two() => Err(ConfigError::PowerOfTwo { name, value: size }),
-        value => memory(name, value, 256 * KIB..=GIB),
+        value => memory(name, value, 64 * KIB..=GIB),
     }
 }
 
@@ -336,7 +336,7 @@ mod tests {
         let recorder = "--recorder-memory 1MiB is out of bounds: it must be 4MiB to 64GiB";
         assert_eq!(refused("recorder-memory = '1MiB'"), recorder);
         assert_eq!(refused("ring-memory = '3MiB'"), "--ring-memory 3MiB is not a power of two");
-        assert_eq!(refused("ring-memory = 4096"), "--ring-memory 4KiB is out of bounds: it must be 256KiB to 1GiB");
+        assert_eq!(refused("ring-memory = 4096"), "--ring-memory 4KiB is out of bounds: it must be 64KiB to 1GiB");
         for toml in [
             "max-seconds = 0",
             "max-requests = 0",

@@ -1,18 +1,22 @@
 //! What this host allows, why not, and what to do. `pprofd doctor` prints the list; errors at start-up come from the
-//! same one. `pprofd doctor --file` tells what a profile can show of one file.
+//! same one. `pprofd doctor --file` tells what a profile can show of one file, `--bundle` writes what a bug report needs.
 
+mod bundle;
 mod capabilities;
 mod checks;
 mod facts;
 mod features;
+mod fetch;
 mod file;
 mod file_lines;
 mod probe;
 mod report;
 mod table;
 
+pub use bundle::{BundleError, bundle};
 pub use capabilities::{CAPABILITIES, Capability, Needed, Stated};
 pub use features::{Allowed, Offer};
+pub use fetch::Place;
 pub use file::{FileError, describe};
 pub use report::{Check, Report, Verdict};
 
@@ -86,6 +90,9 @@ pub enum StartupError {
     /// A file of which nothing can be said.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The file for a bug report cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// Everything else: a bug, or a host that we do not understand yet.
     #[error("pprofd could not do its work, which is a bug")]
     Bug(#[source] anyhow::Error),
@@ -116,7 +123,8 @@ impl StartupError {
             StartupError::File(FileError::Open { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::NoPermission
             }
-            StartupError::Config(_) | StartupError::File(_) => Exit::Usage,
+            StartupError::Bundle(BundleError::Json(_)) => Exit::Bug,
+            StartupError::Config(_) | StartupError::File(_) | StartupError::Bundle(_) => Exit::Usage,
             StartupError::Host { exit, .. } => *exit,
             StartupError::Socket(error) => error.exit(),
             StartupError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {

@@ -11,6 +11,9 @@ pub mod doctor;
 pub mod encode;
 pub mod event;
 pub mod exit;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod kernel;
 pub mod kind;

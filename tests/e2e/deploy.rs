@@ -95,8 +95,7 @@ fn a_pod_profiles_a_process_of_another_container() {
     let profile = pod.profile(&format!("/pid/{}/debug/pprof/profile?seconds=2&hz=997", target.pid()));
     let what = || format!("{:?}\n{}", profile.comments(), profile.summary());
     assert!(profile.count() > 50, "{}", what());
-    let whole =
-        |sample: &Sample| sample.has_chain(&["burn_outer", "main"]) && sample.label("reason").is_empty();
+    let whole = |sample: &Sample| sample.has_chain(&["burn_outer", "main"]) && sample.label("reason").is_empty();
     assert!(profile.complete_share(whole) >= 0.97, "{}", what());
     assert_eq!(profile.main_binary(), "/app/burn", "{}", what());
 
@@ -172,7 +171,11 @@ fn a_pod_without_one_of_its_capabilities_says_which() {
         let mut arguments = manifest.podman(Some(&capability), secret.path());
         let is_vital = needed("vital").contains(&format!("CAP_{capability}"));
         // The agent ends without a vital one; of another one it says what is lost.
-        arguments.extend(if is_vital { manifest.program().map(str::to_owned).collect() } else { vec!["doctor".to_owned()] });
+        arguments.extend(if is_vital {
+            manifest.program().map(str::to_owned).collect()
+        } else {
+            vec!["doctor".to_owned()]
+        });
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let output = storage.run(&words);
         let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
@@ -203,8 +206,7 @@ fn doctor_capabilities() -> &'static [(String, String)] {
 fn unit_manifest_and_doctor_list_the_same_capabilities() {
     let doctor: BTreeSet<String> = doctor_capabilities().iter().map(|(name, _)| name.clone()).collect();
     assert!(doctor.len() > 3, "{doctor:?}");
-    let manifest: BTreeSet<String> =
-        Manifest::read().capabilities().iter().map(|name| format!("CAP_{name}")).collect();
+    let manifest: BTreeSet<String> = Manifest::read().capabilities().iter().map(|name| format!("CAP_{name}")).collect();
     assert_eq!(manifest, doctor);
     for list in ["CapabilityBoundingSet", "AmbientCapabilities"] {
         assert_eq!(unit::capabilities(list), doctor, "{list}");
@@ -245,7 +247,12 @@ fn a_fault_in_a_manifest_is_found() {
         ("daemonset.yaml", "- name: tracefs\n", "- name: traces\n", "has no volume"),
         ("daemonset.yaml", "serviceAccountName: pprofd", "serviceAccountName: other", "service account other"),
         ("networkpolicy.yaml", "port: http", "port: web", "unknown port web"),
-        ("networkpolicy.yaml", "      app.kubernetes.io/name: pprofd\n  policyTypes", "      app: x\n  policyTypes", "no pod"),
+        (
+            "networkpolicy.yaml",
+            "      app.kubernetes.io/name: pprofd\n  policyTypes",
+            "      app: x\n  policyTypes",
+            "no pod",
+        ),
         ("kustomization.yaml", "  - networkpolicy.yaml\n", "", "networkpolicy.yaml is not named"),
     ] {
         let folder = tempfile::tempdir().unwrap();

@@ -12,6 +12,10 @@ mod contract;
 mod debug_files;
 // Systemd, containers and pods: what `deploy/` holds.
 mod deploy;
+// What `pprofd doctor` says of this host and of poorer ones.
+mod doctor;
+// What goes wrong around the agent.
+mod faults;
 // Forms of files: compilers, linkers, debug information and places, in one table.
 mod file_forms;
 // Forms of programs: how they were built, linked, and what runs in them.

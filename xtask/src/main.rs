@@ -4,6 +4,7 @@
 mod bench;
 mod cost;
 mod ebpf;
+mod fuzz;
 mod image;
 mod manifest;
 mod run;
@@ -58,6 +59,17 @@ enum Job {
         #[arg(long, value_name = "FOLDER")]
         storage: Option<PathBuf>,
     },
+    /// Give random inputs to the parsers of foreign bytes (profiler-user/fuzz)
+    Fuzz {
+        /// These alone
+        targets: Vec<String>,
+        /// Time of each target; two run at a time
+        #[arg(long, default_value_t = 30)]
+        seconds: u32,
+        /// Plant a bug behind each parser, and require that it is found
+        #[arg(long)]
+        planted: bool,
+    },
     /// Check files and rooms against docs/architecture.md
     Tidy,
     /// Boot Debian's 6.1 kernel in QEMU and sample a program there
@@ -105,6 +117,7 @@ fn run(job: Job) -> Result<()> {
             Ok(())
         }
         Job::Image { binary, storage } => image::build(binary, storage.as_deref()),
+        Job::Fuzz { targets, seconds, planted } => fuzz::run(&fuzz::Options { targets, seconds, planted }),
         Job::Tidy => tidy::check(&sh::root()),
         Job::Vm => test::vm(),
         Job::Bench { seconds } => bench::run(seconds),

@@ -8,8 +8,8 @@ use profiler_ebpf::reasons::Reason;
 use std::sync::Arc;
 
 /// What the BPF programs did and what they cost.
-pub(super) fn kernel(metrics: &Metrics, counters: &Arc<Counters>, attached: Attached) {
-    let counters = Arc::clone(counters);
+pub(super) fn kernel(metrics: &Metrics, counters: &Arc<Counters>, attached: &Arc<Attached>) {
+    let (counters, attached) = (Arc::clone(counters), Arc::clone(attached));
     metrics.readings(Box::new(move || {
         let values = counters.read();
         let count = |counter: Counter| values.get(counter.index()).copied().unwrap_or(0);

@@ -77,11 +77,11 @@ fn a_list_comes_through_a_socket() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("socket");
     let listener = UnixListener::bind(&path).expect("bind");
-    let body = br#"[{"pid":7,"start":1,"parent":1,"comm":"a","uid":0,"exe":"","more":[]}]"#;
+    let body = br#"[{"pid":7,"start":1,"parent":1,"comm":"a","uid":0,"cpu_share":0.5,"more":[]}]"#;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
     let answer = [head.as_bytes(), body].concat();
     let server = std::thread::spawn(move || serve(listener.accept().expect("accept").0, &answer));
     let got = block(Agent::new(Place::Socket(path)).processes()).expect("a list");
-    assert_eq!(got, [Process { pid: 7, parent: 1, comm: "a".to_owned(), uid: 0 }]);
+    assert_eq!(got, [Process { pid: 7, parent: 1, comm: "a".to_owned(), uid: 0, cpu_share: Some(0.5) }]);
     assert!(server.join().expect("asked").to_lowercase().contains("\r\nhost: localhost\r\n"));
 }

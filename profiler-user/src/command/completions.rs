@@ -15,5 +15,5 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, mut program: clap::Command) -> Result<(), CommandError> {
     let mut script = Vec::new();
     generate(arguments.shell, &mut program, "pprofd", &mut script);
-    write_out(&script)
+    write_out(&script).map(drop)
 }

@@ -3,11 +3,10 @@
 use super::Question;
 use super::question::{CPU, DEFAULT_HZ, Who};
 use crate::client::{Agent, Place};
+use crate::config::DEFAULT_SOCKET;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Where the agent listens unless told otherwise.
-const SOCKET: &str = "/run/pprofd/pprofd.sock";
 /// Length of a window unless told otherwise.
 const SECONDS: u32 = 10;
 
@@ -25,7 +24,7 @@ pub(super) struct Reach {
 impl Reach {
     /// The agent that is meant: an address counts before a socket.
     pub(super) fn agent(&self) -> Agent {
-        let socket = || Place::Socket(self.socket.clone().unwrap_or_else(|| SOCKET.into()));
+        let socket = || Place::Socket(self.socket.clone().unwrap_or_else(|| DEFAULT_SOCKET.into()));
         Agent::new(self.url.clone().unwrap_or_else(socket))
     }
 

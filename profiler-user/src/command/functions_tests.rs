@@ -94,7 +94,9 @@ fn go_says(profile: &Profile, folder: &Path) -> BTreeMap<String, (u64, u64)> {
     let value = |word: &str| word.trim_end_matches("ns").parse().unwrap_or_else(|_| panic!("{word} in\n{text}"));
     let row = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        (words[5..].join(" ").trim_end_matches(" (inline)").to_owned(), (value(words[0]), value(words[3])))
+        let name = words[5..].join(" ");
+        let name = name.trim_end_matches(" (inline)").trim_end_matches(" (partial-inline)");
+        (name.to_owned(), (value(words[0]), value(words[3])))
     };
     rows.map(row).collect()
 }

@@ -19,7 +19,7 @@ pub fn run(arguments: &Arguments, program: clap::Command) -> Result<(), CommandE
     match &arguments.output_dir {
         Some(folder) => clap_mangen::generate_to(program, folder)
             .map_err(|source| CommandError::File { path: folder.clone(), source }),
-        None => write_out(&page(program).map_err(|error| CommandError::Bug(error.into()))?),
+        None => write_out(&page(program).map_err(|error| CommandError::Bug(error.into()))?).map(drop),
     }
 }
 

@@ -25,12 +25,11 @@ pub use question::{Question, Who};
 use std::io::{self, Write};
 use tokio::runtime::Runtime;
 
-/// Writes to standard output.
-fn write_out(bytes: &[u8]) -> Result<(), CommandError> {
+/// Writes to standard output. False if its reader is gone (`| head`), who has what he wanted.
+fn write_out(bytes: &[u8]) -> Result<bool, CommandError> {
     match io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()) {
-        // A reader that is gone (`| head`) has what it wanted.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(CommandError::StandardOutput),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).map_err(CommandError::StandardOutput),
     }
 }
 

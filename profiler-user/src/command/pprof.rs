@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     }
     say("pprofd: neither go nor pprof is on PATH; with one of them, run");
     let line: Vec<OsString> = ["go", "tool", "pprof"].map(OsString::from).into_iter().chain(more()).collect();
-    write_out(format!("{}\n", program::line(&line)).as_bytes())
+    write_out(format!("{}\n", program::line(&line)).as_bytes()).map(drop)
 }
 
 async fn fetch(source: &Source, question: &Question) -> Result<PathBuf, CommandError> {

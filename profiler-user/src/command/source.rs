@@ -64,7 +64,7 @@ impl Source {
 }
 
 fn process(listed: processes::Listed) -> Process {
-    Process { pid: listed.pid, parent: listed.parent, comm: listed.comm, uid: listed.uid }
+    Process { pid: listed.pid, parent: listed.parent, comm: listed.comm, uid: listed.uid, cpu_share: listed.cpu_share }
 }
 
 async fn made_here(profiler: &Profiler, question: &Question) -> Result<Vec<u8>, KindError> {

@@ -1,6 +1,7 @@
 //! Where the Unix socket is.
 
 use super::ConfigError;
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::path::{Component, PathBuf};
 
@@ -47,6 +48,12 @@ impl fmt::Display for SocketPath {
             SocketPath::At(path) => path.display().fmt(f),
             SocketPath::Off => f.write_str("none"),
         }
+    }
+}
+
+impl Serialize for SocketPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

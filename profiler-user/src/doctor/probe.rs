@@ -67,17 +67,21 @@ pub(super) fn refused(error: &KernelError) -> Check {
     fail(PROGRAMS, exit, finding, remedy)
 }
 
-/// An error with its causes. Of the verifier's log the end is kept: there it says what it refuses.
+/// An error with those of its causes that it does not tell itself. Of the verifier's log the end is kept: there it says what it
+/// refuses.
 fn in_one_line(error: &KernelError) -> String {
     const LAST: usize = 3;
-    let mut parts = Vec::new();
+    let mut parts: Vec<String> = Vec::new();
     let mut next: Option<&dyn std::error::Error> = Some(error);
     while let Some(cause) = next {
         let text = cause.to_string();
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let skipped = if lines.len() > LAST + 1 { lines.len() - LAST } else { 1 };
         let shown = lines.first().into_iter().chain(lines.iter().skip(skipped));
-        parts.push(shown.copied().collect::<Vec<_>>().join(" | "));
+        let shown = shown.copied().collect::<Vec<_>>().join(" | ");
+        if !parts.last().is_some_and(|part| part.contains(&shown)) {
+            parts.push(shown);
+        }
         next = cause.source();
     }
     parts.join(": ")

@@ -70,7 +70,8 @@ pub(super) fn page(html: String) -> Response<Body> {
     response
 }
 
-fn typed(content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+/// An answer of this type.
+pub(super) fn typed(content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

@@ -2,7 +2,10 @@
 //! pprof trees are Go's, byte for byte; what Go has not is said in `README.md`.
 
 mod caller;
+mod diagnostics;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guard;
 mod html;
 mod lists;
@@ -32,6 +35,9 @@ const MAX_BODY: usize = 1 << 20;
 /// Says whether the agent can answer, or what it waits for.
 pub type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// What the agent says of itself for a bug report.
+pub type About = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
 /// What HTTP needs to know.
 #[derive(Clone)]
 pub struct HttpConfig {
@@ -49,13 +55,19 @@ pub struct App {
     ready: Ready,
     listen: SocketAddr,
     permits: Arc<Semaphore>,
+    about: Option<About>,
 }
 
 impl App {
     /// The state of the router.
     pub fn new(profiler: Profiler, metrics: Arc<Metrics>, ready: Ready, config: &HttpConfig) -> Self {
         let permits = Arc::new(Semaphore::new(config.max_requests.clamp(1, Semaphore::MAX_PERMITS)));
-        App { profiler, metrics, ready, listen: config.listen, permits }
+        App { profiler, metrics, ready, listen: config.listen, permits, about: None }
+    }
+
+    /// With what the agent says of itself.
+    pub fn about(self, about: About) -> Self {
+        App { about: Some(about), ..self }
     }
 }
 
@@ -69,6 +81,7 @@ pub fn router(app: App) -> Router {
         .route("/pid/{pid}/debug/pprof/", any(tree::process))
         .route("/pid/{pid}/debug/pprof/{*name}", any(tree::process))
         .route("/api/v1/processes", get(lists::processes))
+        .route("/api/v1/diagnostics", get(diagnostics::answer))
         .route("/", get(lists::start_page))
         .layer(from_fn_with_state(app.clone(), guard::limit));
     Router::new()

@@ -3,6 +3,7 @@
 use super::KernelError;
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use profiler_ebpf::abi::maps::{COUNTERS, LossKey};
+use serde::Serialize;
 use std::collections::HashMap as Table;
 
 /// The counters of `COUNTERS_MAP`, summed over CPUs.
@@ -44,10 +45,12 @@ impl Losses {
 }
 
 /// Running time of one of our programs (0 unless `kernel.bpf_stats_enabled` is 1).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProgramCost {
     /// Its name.
     pub name: &'static str,
+    /// The kernel's number of it.
+    pub id: u32,
     /// ns that it ran.
     pub run_time_ns: u64,
     /// How often.
@@ -58,7 +61,7 @@ pub struct ProgramCost {
 pub(super) fn cost(name: &'static str, program: &aya::programs::ProgramFd) -> Result<ProgramCost, KernelError> {
     use super::syscall::{Attributes, Command, bpf, put_u64, raw};
     use std::os::fd::AsFd;
-    // struct bpf_prog_info: run_time_ns at byte 192, run_cnt at byte 200 (5.1 and later).
+    // struct bpf_prog_info: id at byte 4, run_time_ns at byte 192, run_cnt at byte 200 (5.1 and later).
     let mut info = [0u32; 64];
     let mut attributes: Attributes = [0; 32];
     attributes[0] = raw(program.as_fd());
@@ -69,5 +72,5 @@ pub(super) fn cost(name: &'static str, program: &aya::programs::ProgramFd) -> Re
     unsafe { bpf(Command::ObjectInfo, &mut attributes, 16) }
         .map_err(KernelError::system("read the cost of a BPF program"))?;
     let at = |i: usize| u64::from(info[i]) | u64::from(info[i + 1]) << 32;
-    Ok(ProgramCost { name, run_time_ns: at(48), runs: at(50) })
+    Ok(ProgramCost { name, id: info[1], run_time_ns: at(48), runs: at(50) })
 }

@@ -12,6 +12,7 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf
 use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program, ProgramError, ProgramFd, RawTracePoint};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
 use profiler_ebpf::abi::maps::RateConfig;
+use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::HashMap as Table;
 
@@ -30,7 +31,7 @@ pub struct LoadConfig {
 }
 
 /// What the kernel said of a loaded program.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProgramFacts {
     /// Its name.
     pub name: &'static str,

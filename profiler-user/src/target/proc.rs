@@ -5,6 +5,8 @@
 //! belong on threads that may wait.
 
 mod cgroup;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod maps;
 mod mountinfo;
 mod read;
@@ -123,6 +125,11 @@ impl Proc {
     /// `/proc/PID/status`.
     pub fn status(&self, pid: Pid) -> Result<Status, ProcError> {
         parsed(self.path(pid, "status"), status::parse)
+    }
+
+    /// The same as the kernel wrote it.
+    pub fn status_text(&self, pid: Pid) -> Result<String, ProcError> {
+        bytes(&self.path(pid, "status"), SMALL).map(|text| String::from_utf8_lossy(&text).into_owned())
     }
 
     /// Raw arguments, each ended by a NUL, at most `most` bytes. Empty for kernel threads. Can block.

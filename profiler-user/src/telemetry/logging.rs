@@ -1,6 +1,7 @@
 //! The log: text or JSON lines on standard error, filtered by `PPROFD_LOG` or `RUST_LOG` (default: `info` of the agent, `warn` of
 //! a command).
 
+use super::recent::Keep;
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -36,11 +37,14 @@ pub fn init_for_command() -> Result<(), LoggingError> {
 }
 
 fn set_up(json: bool, default: &str) -> Result<(), LoggingError> {
+    use tracing_subscriber::fmt::writer::MakeWriterExt;
     use tracing_subscriber::util::SubscriberInitExt;
     // Journals and files shall hold no escape sequences.
     let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter(default)?).with_writer(std::io::stderr).with_ansi(colors);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(default)?)
+        .with_writer(std::io::stderr.and(Keep))
+        .with_ansi(colors);
     // `try_init` connects the `log` crate too.
     let done = if json { builder.json().finish().try_init() } else { builder.finish().try_init() };
     done.map_err(LoggingError::Twice)

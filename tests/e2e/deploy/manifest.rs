@@ -80,8 +80,12 @@ impl Manifest {
                 "hostPID" => flags.push(if value == true { "--pid=host" } else { "--pid=private" }.to_owned()),
                 "containers" | "volumes" => {}
                 // For the API server, the scheduler and the kubelet.
-                "serviceAccountName" | "automountServiceAccountToken" | "enableServiceLinks" | "nodeSelector"
-                | "tolerations" | "terminationGracePeriodSeconds" => {}
+                "serviceAccountName"
+                | "automountServiceAccountToken"
+                | "enableServiceLinks"
+                | "nodeSelector"
+                | "tolerations"
+                | "terminationGracePeriodSeconds" => {}
                 other => panic!("what is {other} in a container?"),
             }
         }
@@ -101,7 +105,9 @@ impl Manifest {
         for (key, value) in context {
             match (key.as_str(), value) {
                 ("runAsUser" | "runAsGroup", _) | ("privileged", Value::Bool(false)) => {}
-                ("allowPrivilegeEscalation", Value::Bool(false)) => flags.push("--security-opt=no-new-privileges".into()),
+                ("allowPrivilegeEscalation", Value::Bool(false)) => {
+                    flags.push("--security-opt=no-new-privileges".into())
+                }
                 ("readOnlyRootFilesystem", Value::Bool(true)) => {
                     flags.extend(["--read-only".into(), "--read-only-tmpfs=false".into()]);
                 }

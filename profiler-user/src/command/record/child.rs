@@ -40,7 +40,7 @@ impl Child {
         let name = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
         let failed = |source| CommandError::Program { program: name.clone(), source };
         if !words.first().is_some_and(|word| program::find(word).is_some()) {
-            return Err(failed(io::ErrorKind::NotFound.into()));
+            return Err(failed(rustix::io::Errno::NOENT.into()));
         }
         let child = Command::new("/bin/sh").args(["-c", STOP_THEN_GO_ON, "sh"]).args(words).spawn().map_err(failed)?;
         let pid = RawPid::from_child(&child);
