@@ -9,10 +9,10 @@ mod pumps;
 mod socket;
 mod sources;
 
-use crate::config::{Config, DEFAULT_SOCKET, SocketPath};
+use crate::config::{Config, DEFAULT_SOCKET, SocketPath, TokenFile};
 use crate::doctor::{self, StartupError};
 use crate::event::Pid;
-use crate::http::{About, App, HttpConfig, Listeners, router, serve};
+use crate::http::{About, App, HttpConfig, Listeners, Local, router, serve};
 use crate::kernel::{self, Inventory, KernelSymbols, LoadConfig, Parts};
 use crate::kind::profiler::Profiler;
 use crate::late::Late;
@@ -21,6 +21,7 @@ use crate::symbolize::Symbolizer;
 use crate::tables::{Tables, TablesConfig};
 use crate::target::open::{KeyOf, Opener, OpenerConfig};
 use crate::target::{Proc, clock, limits, vdso};
+use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{logging, rooms};
 use crate::watch::{Watch, WatchConfig};
@@ -45,6 +46,10 @@ pub use socket::SocketError;
 /// How long a worker may take over one question.
 const WORKER_DEADLINE: Duration = Duration::from_secs(20);
 
+/// What is said of an address without tokens.
+const OPEN_TO_ALL: &str =
+    "this address is open to every local user, who sees all processes by it: --token-file closes it";
+
 /// Runs the agent until it is told to stop.
 #[expect(clippy::needless_pass_by_value, reason = "the agent owns its configuration for its whole life")]
 pub fn run(config: Config) -> Result<(), StartupError> {
@@ -54,10 +59,12 @@ pub fn run(config: Config) -> Result<(), StartupError> {
     for warning in report.warnings() {
         tracing::warn!("{warning}");
     }
+    let tokens = config.token_file.as_deref().map(TokenFile::open).transpose()?.map(Arc::new);
     let network = TcpListener::bind(config.listen).map_err(|e| StartupError::of_bind(config.listen, e))?;
-    let (local, _removed_at_the_end) = local_socket(&config.socket)?.unzip();
+    let (listener, _removed_at_the_end) = local_socket(&config.socket)?.unzip();
+    let local = listener.map(|listener| Local { listener, groups: kernel::peer_groups });
     limits::raise_open_files();
-    serve_until_stopped(&config, Listeners { network, local }).map_err(StartupError::of_start)
+    serve_until_stopped(&config, Listeners { network, local }, tokens).map_err(StartupError::of_start)
 }
 
 /// The Unix socket. Where it was not asked for the agent goes on without one.
@@ -228,17 +235,29 @@ pub fn start(config: &Config) -> anyhow::Result<Running> {
     let attached = Arc::new(attached);
     metrics::kernel(&metrics, &counters, &attached);
     metrics::tables(&metrics, &tables);
+    metrics::files(&metrics, &tables);
     let max_seconds = u32::try_from(config.max_window.as_secs()).unwrap_or(u32::MAX);
     let profiler = Profiler::new(recorder, watch, sources, symbolizer, max_seconds);
     Ok(Running { profiler, metrics, about: about::about(config, &attached), tables, pumps })
 }
 
 /// Runs the parts and answers by HTTP until it is told to stop.
-fn serve_until_stopped(config: &Config, listeners: Listeners) -> anyhow::Result<()> {
+fn serve_until_stopped(config: &Config, listeners: Listeners, tokens: Option<Arc<TokenFile>>) -> anyhow::Result<()> {
     let running = start(config)?;
     let listen = listeners.network.local_addr().context("cannot read the address that was bound")?;
-    let http = HttpConfig { listen, max_requests: config.max_requests };
-    let app = App::new(running.profiler.clone(), Arc::clone(&running.metrics), Arc::new(|| Ok(())), &http);
+    let (audit, audit_end) = Audit::to(std::io::stdout()).context("cannot start the thread of the audit")?;
+    rooms::audit(&running.metrics, &audit);
+    let open_to = if tokens.is_some() { "this address wants a token" } else { OPEN_TO_ALL };
+    let http = HttpConfig {
+        listen,
+        allowed_hosts: config.allowed_hosts.clone(),
+        tokens,
+        socket_group: config.socket_group,
+        max_requests: config.max_requests,
+        max_response: config.max_response,
+    };
+    let connections = http.max_connections();
+    let app = App::new(running.profiler.clone(), Arc::clone(&running.metrics), Arc::new(|| Ok(())), audit, http);
     let app = app.about(Arc::clone(&running.about));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -246,11 +265,12 @@ fn serve_until_stopped(config: &Config, listeners: Listeners) -> anyhow::Result<
         .build()
         .context("cannot start the HTTP runtime")?;
     tracing::info!("listening on http://{listen}");
-    tracing::info!("this address is open to every local user");
+    tracing::info!("{open_to}");
     notify::ready();
-    let served = runtime.block_on(serve(listeners, router(app), stop_signal()));
+    let served = runtime.block_on(serve(listeners, router(app), connections, stop_signal()));
     running.stop();
     runtime.shutdown_timeout(Duration::from_secs(2));
+    audit_end.wait();
     served.context("cannot serve HTTP")
 }
 

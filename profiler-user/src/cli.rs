@@ -76,12 +76,26 @@ pub enum Command {
 /// Flags of `serve`. All are optional, so that the configuration file can say what they do not.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Flags {
-    /// Address and port of HTTP; a loopback address [default: 127.0.0.1:7060]
+    /// Address and port of HTTP; other than a loopback address only with --allow-remote and --token-file [default: 127.0.0.1:7060]
     #[arg(long, env = "PPROFD_LISTEN", value_name = "ADDR")]
     listen: Option<String>,
     /// Unix socket of HTTP, which knows its callers by their user ids; `none` for none [default: /run/pprofd/pprofd.sock]
     #[arg(long, env = "PPROFD_SOCKET", value_name = "PATH")]
     socket: Option<String>,
+    /// Group whose members see all processes by the Unix socket, as root does; others see those that are wholly their own
+    #[arg(long, env = "PPROFD_SOCKET_GROUP", value_name = "GROUP")]
+    socket_group: Option<String>,
+    /// File of tokens, a line each `NAME SCOPE TOKEN` with the scope all, metrics or uid=N: every request to the address must
+    /// then bring one, as bearer or as password
+    #[arg(long, env = "PPROFD_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Let --listen have an address that other hosts reach
+    #[arg(long, env = "PPROFD_ALLOW_REMOTE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    allow_remote: Option<bool>,
+    /// Name by which a proxy calls the loopback address; may be given several times
+    #[arg(long, env = "PPROFD_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',')]
+    allowed_host: Option<Vec<String>>,
     /// Samples a second of every process, always; 0 to 999, 0 is off [default: 19]
     #[arg(long, env = "PPROFD_HZ", value_name = "N")]
     hz: Option<u64>,
@@ -100,6 +114,9 @@ pub struct Flags {
     /// Requests served at a time [default: 1024]
     #[arg(long, env = "PPROFD_MAX_REQUESTS", value_name = "N")]
     max_requests: Option<u64>,
+    /// Longest answer [default: 64MiB]
+    #[arg(long, env = "PPROFD_MAX_RESPONSE", value_name = "SIZE")]
+    max_response: Option<Size>,
     /// Memory for samples on their way from the kernel; a power of two [default: 8MiB]
     #[arg(long, env = "PPROFD_RING_MEMORY", value_name = "SIZE")]
     ring_memory: Option<Size>,
@@ -137,12 +154,17 @@ impl Flags {
         Settings {
             listen: self.listen,
             socket: self.socket,
+            socket_group: self.socket_group,
+            token_file: self.token_file,
+            allow_remote: self.allow_remote,
+            allowed_host: self.allowed_host,
             hz: self.hz,
             recorder_memory: self.recorder_memory,
             tables_memory: self.tables_memory,
             names_memory: self.names_memory,
             max_seconds: self.max_seconds,
             max_requests: self.max_requests,
+            max_response: self.max_response,
             ring_memory: self.ring_memory,
             workers: self.workers,
             worker_memory: self.worker_memory,
@@ -319,6 +341,7 @@ mod tests {
             ("names-memory", size(default.names_memory)),
             ("max-seconds", default.max_window.as_secs().to_string()),
             ("max-requests", default.max_requests.to_string()),
+            ("max-response", size(default.max_response)),
             ("ring-memory", size(default.ring_memory)),
             ("workers", default.workers.to_string()),
             ("worker-memory", size(default.worker_memory)),

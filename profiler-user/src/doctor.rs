@@ -21,7 +21,7 @@ pub use file::{FileError, describe};
 pub use report::{Check, Report, Verdict};
 
 use crate::agent::SocketError;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, TokenFileError};
 use crate::exit::Exit;
 use crate::kernel::KernelError;
 use std::io;
@@ -87,6 +87,9 @@ pub enum StartupError {
     /// The Unix socket that was asked for cannot be had.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// There are no tokens.
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
     /// A file of which nothing can be said.
     #[error(transparent)]
     File(#[from] FileError),
@@ -124,7 +127,9 @@ impl StartupError {
                 Exit::NoPermission
             }
             StartupError::Bundle(BundleError::Json(_)) => Exit::Bug,
-            StartupError::Config(_) | StartupError::File(_) | StartupError::Bundle(_) => Exit::Usage,
+            StartupError::Config(_) | StartupError::Tokens(_) | StartupError::File(_) | StartupError::Bundle(_) => {
+                Exit::Usage
+            }
             StartupError::Host { exit, .. } => *exit,
             StartupError::Socket(error) => error.exit(),
             StartupError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {

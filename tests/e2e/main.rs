@@ -8,6 +8,8 @@ mod capabilities;
 mod cases;
 // The HTTP contract, by Go's clients and by the byte.
 mod contract;
+// The commands that ask an agent, or do without one.
+mod commands;
 // Stripped programs whose names are packed or elsewhere.
 mod debug_files;
 // Systemd, containers and pods: what `deploy/` holds.

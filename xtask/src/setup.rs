@@ -10,7 +10,7 @@ use std::process::Command;
 /// Packages whose programs the end-to-end tests run: compilers of the targets and what packs their debug information, runtimes,
 /// judges (perf, gdb, bpftool, systemd's analysis of units), servers and tools that people profile, containers,
 /// and an emulator with what its guest needs.
-const PACKAGES: [&str; 40] = [
+const PACKAGES: [&str; 41] = [
     "g++",
     "gcc",
     "libc6-dev",
@@ -49,6 +49,7 @@ const PACKAGES: [&str; 40] = [
     "busybox-static",
     "cpio",
     "kmod",
+    "tmux",
     "util-linux",
     "ca-certificates",
 ];

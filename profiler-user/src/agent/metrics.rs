@@ -27,6 +27,25 @@ pub(super) fn kernel(metrics: &Metrics, counters: &Arc<Counters>, attached: &Arc
     }));
 }
 
+/// Files that the kernel knows, and those that it had to forget.
+pub(super) fn files(metrics: &Metrics, tables: &Tables) {
+    let tables = tables.clone();
+    metrics.readings(Box::new(move || {
+        let files = tables.files();
+        let evictions = tables.evictions().into_iter().map(|(why, count)| (why.name(), count)).collect();
+        let help =
+            "Files that the kernel was made to forget, by reason; one that is met again is announced and built anew";
+        vec![
+            Reading::labeled("table_evictions", help, "reason", evictions),
+            Reading::gauge("files_held", "Files in the kernel's table", files.held),
+            Reading::gauge("files_waiting", "Files that wait to be opened, or for their unwind table", files.waiting),
+            Reading::gauge("file_records", "Files that are remembered", files.known),
+            Reading::gauge("file_record_bytes", "Bytes that these records take", files.bytes),
+            Reading::counter("file_records_forgotten", "Records that were dropped for room", files.forgotten),
+        ]
+    }));
+}
+
 /// Unwind tables and debug files.
 pub(super) fn tables(metrics: &Metrics, tables: &Tables) {
     let refusing = tables.clone();
@@ -48,6 +67,7 @@ pub(super) fn tables(metrics: &Metrics, tables: &Tables) {
             Reading::gauge("table_rows", "Unwind rows", counts.rows),
             Reading::gauge("table_rules", "Unwind rules that differ", counts.rules),
             Reading::counter("table_refused_rules", "Unwind rules that found no slot", counts.refused_rules),
+            Reading::counter("table_waits", "Times that memory of evicted tables was waited for", counts.waits),
         ]
     }));
 }

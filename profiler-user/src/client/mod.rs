@@ -15,7 +15,7 @@ use std::time::Duration;
 const AT_ONCE: Duration = Duration::from_secs(60);
 
 /// A process as the agent's list has it, as far as commands ask.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Process {
     /// Its number.
     pub pid: u32,
@@ -25,8 +25,6 @@ pub struct Process {
     pub comm: String,
     /// Real user id.
     pub uid: u32,
-    /// CPUs used in the last minute, if it is known.
-    pub cpu_share: Option<f64>,
 }
 
 /// An agent at a place. Each question has a connection of its own, and ends with it when its future is dropped.

@@ -4,7 +4,7 @@ use super::{ClientError, Place};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONNECTION, HOST};
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::io;
@@ -55,6 +55,10 @@ pub(super) async fn get(place: &Place, path: &str) -> Result<Vec<u8>, ClientErro
 
 async fn exchange(place: &Place, path: &str, stream: Box<dyn Stream>) -> Result<(StatusCode, Bytes), Cause> {
     let request = Request::get(place.path(path)).header(HOST, place.authority()).header(CONNECTION, "close");
+    let request = match place.authorization() {
+        Some(authorization) => request.header(AUTHORIZATION, authorization),
+        None => request,
+    };
     let request = request.body(Empty::<Bytes>::new())?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
     let (mut answer, mut connection) = (pin!(answer(sender, request)), pin!(connection));

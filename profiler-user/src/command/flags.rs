@@ -16,7 +16,7 @@ pub(super) struct Reach {
     /// The agent's socket [default: /run/pprofd/pprofd.sock]
     #[arg(long, env = "PPROFD_SOCKET", value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The agent's address in place of its socket, such as http://127.0.0.1:7060
+    /// The agent's address in place of its socket, such as http://127.0.0.1:7060 or http://:TOKEN@HOST:7060
     #[arg(long, env = "PPROFD_URL", value_name = "URL")]
     url: Option<Place>,
 }

@@ -32,7 +32,12 @@ const MARGIN: Duration = Duration::from_millis(100);
 
 /// What is asked.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("whom").required(true).args(["pid", "comm", "command"])))]
+#[command(
+    group(ArgGroup::new("whom").required(true).args(["pid", "comm", "command"])),
+    override_usage = "pprofd record [OPTIONS] <--pid <PID>|--comm <NAME>> [KIND]\n       pprofd record [OPTIONS] -- <COMMAND>...",
+    after_help = "Of a command, --seconds is the most that is recorded [default: 300]; pprofd then ends with the command's own \
+        exit code. Ctrl-C ends a window early and keeps what came."
+)]
 pub struct Arguments {
     /// The profile
     #[arg(value_name = "KIND", default_value = CPU)]
@@ -63,6 +68,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
     if is_standard(arguments.output.as_deref()) && std::io::stdout().is_terminal() {
         let text = "a profile is not written to a terminal: send standard output to a file or another program";
         return Err(CommandError::Usage(text.to_owned()));
+    }
+    if let Some(word) = arguments.command.first() {
+        Child::check(word)?;
     }
     let runtime = runtime()?;
     let source = source(arguments, &runtime)?;

@@ -9,6 +9,7 @@ use crate::encode::EncodeProfile;
 use crate::encode::pprof::Pprof;
 use crate::kind::profiler::Profiler;
 use crate::kind::subject::{self, Subject};
+use crate::kind::viewer::Viewer;
 use crate::kind::{Answer, Kind, KindError, cpu, processes};
 use tokio::task::spawn_blocking;
 
@@ -49,7 +50,7 @@ impl Source {
             Source::Agent(agent) => Ok(agent.processes().await?),
             Source::Here(running) => {
                 let profiler = running.profiler.clone();
-                let listed = spawn_blocking(move || processes::list(&profiler, false)).await;
+                let listed = spawn_blocking(move || processes::list(&profiler, Viewer::All, false)).await;
                 Ok(listed.map_err(KindError::Task)?.into_iter().map(process).collect())
             }
         }
@@ -64,7 +65,7 @@ impl Source {
 }
 
 fn process(listed: processes::Listed) -> Process {
-    Process { pid: listed.pid, parent: listed.parent, comm: listed.comm, uid: listed.uid, cpu_share: listed.cpu_share }
+    Process { pid: listed.pid, parent: listed.parent, comm: listed.comm, uid: listed.uid }
 }
 
 async fn made_here(profiler: &Profiler, question: &Question) -> Result<Vec<u8>, KindError> {

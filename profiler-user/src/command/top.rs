@@ -57,15 +57,14 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
 
 /// Prints tables one below the other.
 async fn print(mut fetcher: Fetcher, interval: Duration, number: Option<u32>) -> Result<(), CommandError> {
-    let mut ticks = tokio::time::interval(interval);
     for count in 1_u64.. {
-        ticks.tick().await;
         let table = fetcher.table().await?;
         let between = if count > 1 { "\n" } else { "" };
         let text = view::lines(&table, COLUMNS, ROWS + view::HEAD).join("\n");
         if !write_out(format!("{between}{text}\n").as_bytes())? || number.is_some_and(|number| count >= number.into()) {
             break;
         }
+        tokio::time::sleep(interval).await;
     }
     Ok(())
 }

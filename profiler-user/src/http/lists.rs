@@ -16,8 +16,9 @@ use axum::response::IntoResponse;
 const SHOWN: usize = 500;
 
 async fn visible(app: App, caller: Caller, exited: bool) -> Result<Vec<Listed>, ApiError> {
-    let listed = tokio::task::spawn_blocking(move || list(&app.profiler, exited)).await.map_err(KindError::Task)?;
-    Ok(listed.into_iter().filter(|process| caller.sees(process.id)).collect())
+    let viewer = caller.viewer()?;
+    let listed = tokio::task::spawn_blocking(move || list(&app.profiler, viewer, exited));
+    Ok(listed.await.map_err(KindError::Task)?)
 }
 
 /// `/api/v1/processes`: those that live, or with `exited=1` the recorded dead.

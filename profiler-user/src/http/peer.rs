@@ -20,4 +20,13 @@ pub(super) struct Credentials {
     pub(super) gid: u32,
     /// Its number; 0 if it is in a PID namespace that we do not see.
     pub(super) pid: i32,
+    /// Supplementary group ids.
+    pub(super) groups: Vec<u32>,
+}
+
+impl Credentials {
+    /// True if the process was of that group.
+    pub(super) fn is_of(&self, group: u32) -> bool {
+        self.gid == group || self.groups.contains(&group)
+    }
 }

@@ -1,6 +1,7 @@
 //! What the kernel side counts: outcomes, losses of processes, and its own running time.
 
 use super::KernelError;
+use super::errors::removed;
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use profiler_ebpf::abi::maps::{COUNTERS, LossKey};
 use serde::Serialize;
@@ -18,28 +19,42 @@ impl Counters {
     }
 }
 
-/// Losses by process and reason, read as differences.
+/// Readings without news after which an entry makes room for others: it was read whole, and its process is quiet or gone.
+const QUIET: u32 = 50;
+
+/// Losses by process and reason, read as differences. What finds no room in the map is counted by the kernel side.
 pub struct Losses {
-    pub(super) map: HashMap<MapData, LossKey, u64>,
-    pub(super) seen: Table<LossKey, u64>,
+    map: HashMap<MapData, LossKey, u64>,
+    seen: Table<LossKey, Seen>,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    total: u64,
+    /// Readings without news.
+    quiet: u32,
 }
 
 impl Losses {
+    pub(super) fn new(map: HashMap<MapData, LossKey, u64>) -> Losses {
+        Losses { map, seen: Table::new() }
+    }
+
     /// What was lost since the last call.
     pub fn read(&mut self) -> Vec<(LossKey, u64)> {
         let mut news = Vec::new();
-        let mut present = Table::with_capacity(self.seen.len());
         for entry in &self.map {
             let Ok((key, total)) = entry else { continue };
-            let before = self.seen.get(&key).copied().unwrap_or(0);
-            // Evicted and begun anew, a total can be smaller than before: then all of it is new.
-            let new = if total >= before { total - before } else { total };
-            if new > 0 {
-                news.push((key, new));
+            let seen = self.seen.entry(key).or_insert(Seen { total: 0, quiet: 0 });
+            if total > seen.total {
+                news.push((key, total - seen.total));
+                *seen = Seen { total, quiet: 0 };
+            } else {
+                seen.quiet += 1;
             }
-            present.insert(key, total);
         }
-        self.seen = present;
+        // Not while iterating: it would begin anew.
+        self.seen.retain(|key, seen| seen.quiet < QUIET || removed(self.map.remove(key)).is_err());
         news
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong between the agent and the kernel.
 
+use aya::maps::MapError;
 use std::error::Error;
 use std::io;
 
@@ -86,5 +87,13 @@ impl KernelError {
 
     pub(super) fn system(action: &'static str) -> impl FnOnce(io::Error) -> KernelError {
         move |source| KernelError::System { action, source }
+    }
+}
+
+/// What came of a removal; what is not there any more counts as removed.
+pub(super) fn removed(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }

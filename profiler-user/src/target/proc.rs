@@ -122,6 +122,13 @@ impl Proc {
         parsed(self.path(pid, "stat"), stat::parse)
     }
 
+    /// Owner of `/proc/PID/stat`, as the kernel says it now.
+    pub fn file_owner(&self, pid: Pid) -> Result<u32, ProcError> {
+        let path = self.path(pid, "stat");
+        let found = std::fs::symlink_metadata(&path);
+        found.map(|found| found.uid()).map_err(|source| ProcError::Read { path, source })
+    }
+
     /// `/proc/PID/status`.
     pub fn status(&self, pid: Pid) -> Result<Status, ProcError> {
         parsed(self.path(pid, "status"), status::parse)

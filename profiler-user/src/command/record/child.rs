@@ -3,8 +3,9 @@
 use crate::command::{CommandError, program};
 use crate::event::Pid;
 use crate::kind::subject::Asked;
+use rustix::io::Errno;
 use rustix::process::{Pid as RawPid, Signal, WaitOptions, kill_process, waitpid};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{self, Command, ExitCode, ExitStatus};
@@ -35,13 +36,17 @@ impl From<Ended> for ExitCode {
 }
 
 impl Child {
+    /// Fails if there is no such command.
+    pub(super) fn check(word: &OsStr) -> Result<(), CommandError> {
+        let failed =
+            || CommandError::Program { program: word.to_string_lossy().into_owned(), source: Errno::NOENT.into() };
+        program::find(word).map(drop).ok_or_else(failed)
+    }
+
     /// Starts it and waits until it is held. Blocking, for an instant.
     pub(super) fn start_stopped(words: &[OsString]) -> Result<Child, CommandError> {
         let name = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
         let failed = |source| CommandError::Program { program: name.clone(), source };
-        if !words.first().is_some_and(|word| program::find(word).is_some()) {
-            return Err(failed(rustix::io::Errno::NOENT.into()));
-        }
         let child = Command::new("/bin/sh").args(["-c", STOP_THEN_GO_ON, "sh"]).args(words).spawn().map_err(failed)?;
         let pid = RawPid::from_child(&child);
         let name = name.rsplit('/').next().unwrap_or_default().to_owned();

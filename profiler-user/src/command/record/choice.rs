@@ -13,7 +13,7 @@ const COMM: usize = 15;
 const LISTED: usize = 20;
 
 /// The process that is meant.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) process: Process,
     /// Others of the name, all of which descend from it.
@@ -86,7 +86,6 @@ mod tests {
             parent: *parent,
             comm: (*comm).to_owned(),
             uid: 0,
-            cpu_share: None,
         };
         processes.iter().map(process).collect()
     }

@@ -2,23 +2,19 @@
 
 use super::usage::{self, Process};
 use super::view::{Rows, Table};
-use crate::client::{self, Agent, ClientError};
+use crate::client::{self, Agent};
 use crate::command::question::{Question, Who};
 use crate::command::{CommandError, functions};
 use crate::encode::pprof::decode::decode;
 use crate::encode::pprof::message::Profile;
-use crate::event::Pid;
 use crate::kind::subject::Asked;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// Between two looks at the list of processes, which costs the agent more than their samples.
 const LIST_EVERY: Duration = Duration::from_secs(10);
-/// Processes that are asked for one by one, where the host as a whole may not be seen.
-const ONE_BY_ONE: usize = 20;
 /// Bytes read of the list of users.
 const MAX_USERS: u64 = 1 << 20;
-const FORBIDDEN: u16 = 403;
 
 /// Makes tables.
 pub(super) struct Fetcher {
@@ -57,38 +53,15 @@ impl Fetcher {
     }
 
     async fn processes(&mut self) -> Result<Table, CommandError> {
-        match self.profile(Who::Host, false).await {
-            Ok(profile) => {
-                let processes = usage::processes(&profile, None);
-                let known = |listed: &[client::Process]| {
-                    processes.iter().all(|process| listed.iter().any(|listed| listed.pid == process.pid))
-                };
-                self.list(known).await?;
-                let rows = self.with_users(processes);
-                Ok(self.of("all processes", &profile, rows))
-            }
-            Err(CommandError::Client(ClientError::Refused { status: FORBIDDEN, .. })) => self.own().await,
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The processes that the caller may see, the busiest asked for one by one.
-    async fn own(&mut self) -> Result<Table, CommandError> {
-        self.list(|_| false).await?;
-        let mut processes = Vec::new();
-        let mut sum = Profile::default();
-        for process in
-            self.listed.iter().filter(|process| process.cpu_share.is_some_and(|share| share > 0.0)).take(ONE_BY_ONE)
-        {
-            let asked = Asked { pid: Pid(process.pid), start: None };
-            // It may be gone, or have no sample in this window.
-            let Ok(profile) = self.profile(Who::Process(asked), false).await else { continue };
-            sum.duration_nanos = sum.duration_nanos.max(profile.duration_nanos);
-            processes.extend(usage::processes(&profile, Some((process.pid, &process.comm))));
-        }
-        processes.sort_by_key(|process: &Process| (std::cmp::Reverse(process.ns), process.pid));
+        let profile = self.profile(Who::Host, false).await?;
+        let processes = usage::processes(&profile);
+        let known = |listed: &[client::Process]| {
+            processes.iter().all(|process| listed.iter().any(|listed| listed.pid == process.pid))
+        };
+        self.list(known).await?;
         let rows = self.with_users(processes);
-        Ok(self.of("the processes that you may see", &sum, rows))
+        // All, or of an ordinary user his own.
+        Ok(self.of("processes", &profile, rows))
     }
 
     async fn profile(&self, who: Who, children: bool) -> Result<Profile, CommandError> {

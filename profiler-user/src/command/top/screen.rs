@@ -12,7 +12,7 @@ use crossterm::terminal::{
 };
 use crossterm::{execute, queue};
 use std::io::{self, Write, stdout};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -47,31 +47,29 @@ impl Drop for Screen {
 }
 
 /// Shows tables until q, Escape or Ctrl-C is pressed, or a signal asks for the end.
-pub(super) fn run(mut fetcher: Fetcher, interval: Duration) -> Result<(), CommandError> {
+pub(super) fn run(fetcher: Fetcher, interval: Duration) -> Result<(), CommandError> {
     let runtime = runtime()?;
-    // What cannot be had at all is an error on the terminal that stays.
-    let first = runtime.block_on(fetcher.table())?;
     let (tell, told) = sync_channel(1);
     runtime.spawn(ask(fetcher, interval, tell));
-    let shown = Screen::enter().and_then(|screen| {
-        let shown = show(first, &told);
-        drop(screen);
-        shown
-    });
+    let screen = Screen::enter().map_err(CommandError::Terminal)?;
+    let shown = show(&told);
+    // Before an error is told, so that it stays to be read.
+    drop(screen);
     // A question that is open is given up.
     runtime.shutdown_background();
-    shown.map_err(CommandError::Terminal)
+    shown
 }
 
 /// Asks again and again until nobody listens.
 async fn ask(mut fetcher: Fetcher, interval: Duration, tell: SyncSender<Told>) {
     let signals = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()].map(signal);
     let [Ok(mut term), Ok(mut hangup), Ok(mut interrupt)] = signals else { return };
-    let mut ticks = tokio::time::interval(interval);
-    ticks.tick().await;
+    let mut pause = Duration::ZERO;
     loop {
+        let wait = std::mem::replace(&mut pause, interval);
+        // A pause after each answer, however long it took: an agent that is busy is not made busier.
         let next = async {
-            ticks.tick().await;
+            tokio::time::sleep(wait).await;
             fetcher.table().await
         };
         let message = tokio::select! {
@@ -88,28 +86,43 @@ async fn ask(mut fetcher: Fetcher, interval: Duration, tell: SyncSender<Told>) {
     }
 }
 
-fn show(mut table: Table, told: &Receiver<Told>) -> io::Result<()> {
-    draw(&table)?;
+fn show(told: &Receiver<Told>) -> Result<(), CommandError> {
+    let mut table: Option<Table> = None;
     loop {
-        match told.try_recv() {
-            Ok(Told::Table(Ok(newer))) => table = newer,
-            Ok(Told::Table(Err(error))) => {
-                table.note = Some(format!("not newer: {:#}", anyhow::Error::from(error)));
-            }
-            Ok(Told::End) => return Ok(()),
-            // Without the thread there is nothing new, but the keys still count.
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
-                if !event::poll(LOOK)? {
-                    continue;
-                }
-                match event::read()? {
-                    Event::Key(key) if is_end(key) => return Ok(()),
-                    Event::Resize(..) => {}
-                    _ => continue,
-                }
-            }
+        draw(table.as_ref()).map_err(CommandError::Terminal)?;
+        match next(told).map_err(CommandError::Terminal)? {
+            Next::Told(Told::Table(Ok(newer))) => table = Some(newer),
+            Next::Told(Told::Table(Err(error))) => match &mut table {
+                Some(table) => table.note = Some(format!("not newer: {:#}", anyhow::Error::from(error))),
+                None => return Err(error),
+            },
+            Next::Resized => {}
+            Next::Told(Told::End) | Next::Quit => return Ok(()),
         }
-        draw(&table)?;
+    }
+}
+
+/// Something to draw anew for, or to end for.
+enum Next {
+    Told(Told),
+    Resized,
+    Quit,
+}
+
+fn next(told: &Receiver<Told>) -> io::Result<Next> {
+    loop {
+        // Without the asking thread there is nothing new, but the keys still count.
+        if let Ok(told) = told.try_recv() {
+            return Ok(Next::Told(told));
+        }
+        if !event::poll(LOOK)? {
+            continue;
+        }
+        match event::read()? {
+            Event::Key(key) if is_end(key) => return Ok(Next::Quit),
+            Event::Resize(..) => return Ok(Next::Resized),
+            _ => {}
+        }
     }
 }
 
@@ -119,11 +132,12 @@ fn is_end(key: KeyEvent) -> bool {
     key.kind != KeyEventKind::Release && ends
 }
 
-fn draw(table: &Table) -> io::Result<()> {
+fn draw(table: Option<&Table>) -> io::Result<()> {
     let (columns, rows) = size()?;
     let mut out = stdout().lock();
     queue!(out, BeginSynchronizedUpdate)?;
-    let lines = view::lines(table, columns.into(), rows.into());
+    let asking = || vec!["asking the agent; q ends".to_owned()];
+    let lines = table.map_or_else(asking, |table| view::lines(table, columns.into(), rows.into()));
     for (row, line) in (0..rows).zip(&lines) {
         let look = if usize::from(row) == view::HEAD - 1 { Attribute::Reverse } else { Attribute::Reset };
         // Cleared before: behind a line that fills the screen's width the last letter would be cleared.

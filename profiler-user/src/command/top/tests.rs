@@ -41,7 +41,7 @@ fn processes_are_summed_and_shown() {
         ("spin", 150, &[("pid", "9"), ("comm", "bad\x1b[2J\nname")]),
         ("nobody's", 1, &[("pid", "x")]),
     ]);
-    let processes = usage::processes(&profile, None);
+    let processes = usage::processes(&profile);
     let rows = processes.into_iter().map(|process| ("root".to_owned(), process)).collect();
     let lines = lines(&table(Rows::Processes(rows)), 80, 24);
     assert_eq!(
@@ -54,14 +54,6 @@ fn processes_are_summed_and_shown() {
             "     71 root       25.0%       50     60.0% web             run",
         ]
     );
-}
-
-#[test]
-fn samples_without_a_number_are_those_of_who_was_asked_for() {
-    let profile = profile(&[("run", 3, &[("thread", "a")])]);
-    let processes = usage::processes(&profile, Some((71, "web")));
-    assert_eq!(processes.iter().map(|p| (p.pid, p.comm.as_str(), p.ns)).collect::<Vec<_>>(), [(71, "web", 30_000_000)]);
-    assert!(usage::processes(&profile, None).is_empty());
 }
 
 #[test]

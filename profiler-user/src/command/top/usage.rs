@@ -18,18 +18,16 @@ pub(super) struct Process {
     pub(super) function: String,
 }
 
-/// What all used, the busiest first; samples without a number are those of `of`.
-pub(super) fn processes(profile: &Profile, of: Option<(u32, &str)>) -> Vec<Process> {
+/// What all used, the busiest first.
+pub(super) fn processes(profile: &Profile) -> Vec<Process> {
     let tables = Tables::new(profile);
     let mut processes: HashMap<u32, (Process, HashMap<&str, u64>)> = HashMap::new();
     for sample in &profile.sample {
         let (samples, ns) = values(sample);
-        let labeled = tables.label(sample, "pid").and_then(|pid| pid.parse().ok());
-        let Some(pid) = labeled.or(of.map(|(pid, _)| pid)) else { continue };
+        let Some(pid) = tables.label(sample, "pid").and_then(|pid| pid.parse().ok()) else { continue };
         let (process, functions) = processes.entry(pid).or_default();
         process.pid = pid;
-        let comm = tables.label(sample, "comm").or(of.map(|(_, comm)| comm)).unwrap_or("");
-        comm.clone_into(&mut process.comm);
+        tables.label(sample, "comm").unwrap_or("").clone_into(&mut process.comm);
         process.samples = process.samples.saturating_add(samples);
         process.ns = process.ns.saturating_add(ns);
         // The reason why a stack is not complete, if it is not.
