@@ -71,10 +71,17 @@ impl Pod<'_> {
     }
 }
 
-/// A folder with the file of tokens, as the manifest's secret would be mounted.
-fn secret() -> tempfile::TempDir {
+/// The manifest's secret as a kubelet lays it out: links, so that a new version comes all at once.
+fn secret(manifest: &Manifest) -> tempfile::TempDir {
+    use std::os::unix::fs::{PermissionsExt, symlink};
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("tokens"), format!("tests all {TOKEN}\n")).unwrap();
+    let version = folder.path().join("..2026_01_01");
+    std::fs::create_dir(&version).unwrap();
+    std::fs::write(version.join("tokens"), format!("tests all {TOKEN}\n")).unwrap();
+    std::fs::set_permissions(version.join("tokens"), PermissionsExt::from_mode(manifest.mode_of_secrets())).unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    symlink("..2026_01_01", folder.path().join("..data")).unwrap();
+    symlink("..data/tokens", folder.path().join("tokens")).unwrap();
     folder
 }
 
@@ -82,7 +89,8 @@ fn secret() -> tempfile::TempDir {
 fn a_pod_profiles_a_process_of_another_container() {
     let storage = Storage::default();
     image(Some(&storage));
-    let (manifest, secret) = (Manifest::read(), secret());
+    let manifest = Manifest::read();
+    let secret = secret(&manifest);
     storage.image("burner", &programs::c("burner.c", &["-static"]), "/app/burn");
     let target = storage.start("target", &["--network", "none", "localhost/burner"]);
     for namespace in ["mnt", "pid"] {
@@ -166,7 +174,8 @@ const CAPABILITIES: [(u32, &str); 11] = [
 fn a_pod_without_one_of_its_capabilities_says_which() {
     let storage = Storage::default();
     image(Some(&storage));
-    let (manifest, secret) = (Manifest::read(), secret());
+    let manifest = Manifest::read();
+    let secret = secret(&manifest);
     for capability in manifest.capabilities() {
         let mut arguments = manifest.podman(Some(&capability), secret.path());
         let is_vital = needed("vital").contains(&format!("CAP_{capability}"));
