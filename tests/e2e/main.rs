@@ -2,6 +2,8 @@
 //! (`cargo xtask test` does): each test has the host's CPUs and the kernel's BPF side for itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+// What the agent may take, and what one process may take of it.
+mod budgets;
 // What came out of public reports about other profilers; one test a case.
 mod cases;
 // The HTTP contract, by Go's clients and by the byte.

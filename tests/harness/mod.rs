@@ -10,6 +10,7 @@ pub mod programs;
 pub mod published;
 pub mod reference;
 pub mod server;
+pub mod soak;
 pub mod strict;
 pub mod target;
 pub mod tools;

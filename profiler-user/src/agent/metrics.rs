@@ -33,7 +33,8 @@ pub(super) fn files(metrics: &Metrics, tables: &Tables) {
     metrics.readings(Box::new(move || {
         let files = tables.files();
         let evictions = tables.evictions().into_iter().map(|(why, count)| (why.name(), count)).collect();
-        let help = "Files that the kernel was made to forget, by reason; one that is met again is announced and built anew";
+        let help =
+            "Files that the kernel was made to forget, by reason; one that is met again is announced and built anew";
         vec![
             Reading::labeled("table_evictions", help, "reason", evictions),
             Reading::gauge("files_held", "Files in the kernel's table", files.held),

@@ -54,7 +54,8 @@ impl TableMaps {
         let index = u32::try_from(self.inner.len()).unwrap_or(u32::MAX);
         self.pool.set(index, &map, 0).map_err(KernelError::map("extend", "POOL"))?;
         if self.first.is_none() {
-            let again = map.fd().as_fd().try_clone_to_owned().map_err(KernelError::system("duplicate a map's descriptor"))?;
+            let again =
+                map.fd().as_fd().try_clone_to_owned().map_err(KernelError::system("duplicate a map's descriptor"))?;
             self.first = Some(MapData::from_fd(again).map_err(KernelError::map("open", "POOL"))?);
         }
         self.inner.push(Array::try_from(Map::Array(map)).map_err(KernelError::map("open", "POOL"))?);

@@ -189,9 +189,12 @@ impl Tables {
         let table = self.0.worker.unwind_table(domain, number, image.as_fd()).map_err(|e| e.reason())?;
         let facts = self.0.worker.facts(domain, number, image.as_fd()).map_err(|e| e.reason())?;
         self.0.change(number, |record| (record.domain, record.path) = (Some(domain), "[vdso]".into()));
-        self.0.publish(&Wanted { owner: Owner { file: number, process: pid }, key: &key, table: &table }, |record, value| {
-            (record.value, record.facts, record.state) = (Some(value), Some(Arc::new(facts)), State::Ready);
-        })
+        self.0.publish(
+            &Wanted { owner: Owner { file: number, process: pid }, key: &key, table: &table },
+            |record, value| {
+                (record.value, record.facts, record.state) = (Some(value), Some(Arc::new(facts)), State::Ready);
+            },
+        )
     }
 
     /// What is known of a file.

@@ -170,14 +170,16 @@ impl Chunks {
 
     /// Which files must go so that so many chunks are left, and why; as many as can if that is too much.
     pub(super) fn victims(&self, wanted: usize, uses: &Uses, now: u32) -> Vec<(FileNumber, Eviction)> {
-        let mut choice = Choice { chunks: self, gone: HashSet::new(), counts: HashMap::new(), left: 0, victims: vec![] };
+        let mut choice =
+            Choice { chunks: self, gone: HashSet::new(), counts: HashMap::new(), left: 0, victims: vec![] };
         for (file, _) in self.beyond_part(uses) {
             if choice.left >= wanted {
                 return choice.victims;
             }
             choice.add(file, Eviction::Share);
         }
-        let mut closed: Vec<Candidate> = self.filled.keys().filter_map(|chunk| self.candidate(*chunk, uses, now)).collect();
+        let mut closed: Vec<Candidate> =
+            self.filled.keys().filter_map(|chunk| self.candidate(*chunk, uses, now)).collect();
         closed.sort_unstable();
         for Candidate { is_used, chunk, .. } in closed {
             if choice.left >= wanted {

@@ -237,7 +237,12 @@ pub(super) fn search(
 struct Slow;
 
 /// Whether a file that was found is the debug file.
-fn judge(worker: &Worker, subject: Subject<'_>, opened: &Opened, crc: Option<u32>) -> Result<Result<Outcome, Slow>, Reason> {
+fn judge(
+    worker: &Worker,
+    subject: Subject<'_>,
+    opened: &Opened,
+    crc: Option<u32>,
+) -> Result<Result<Outcome, Slow>, Reason> {
     let domain = TrustDomain { owner: opened.owner, mount_namespace: opened.mount_namespace };
     match worker.fit(subject.with_debug(DebugFile { domain, fd: opened.file.as_fd() }), crc) {
         Ok(Fit::Fits) => Ok(Ok(Outcome::Used)),

@@ -93,7 +93,12 @@ impl Pool {
     }
 
     /// Lays the table of a file out; rules get the dictionary's codes. Nothing is used up if it fails.
-    pub(super) fn place(&mut self, owner: Owner, table: &UnwindTable, dictionary: &mut Dictionary) -> Result<Laid, PoolError> {
+    pub(super) fn place(
+        &mut self,
+        owner: Owner,
+        table: &UnwindTable,
+        dictionary: &mut Dictionary,
+    ) -> Result<Laid, PoolError> {
         let shift = check(table)?;
         let lane = self.lane_of(owner);
         let need = self.need(lane, table);
@@ -146,7 +151,13 @@ impl Pool {
 
     /// Which files must go so that a table may have room, and why; none if it cannot have any. What they leave has to be
     /// [`Pool::drained`], and it may take several turns.
-    pub(super) fn victims(&mut self, owner: Owner, table: &UnwindTable, uses: &Uses, now: u32) -> Vec<(FileNumber, Eviction)> {
+    pub(super) fn victims(
+        &mut self,
+        owner: Owner,
+        table: &UnwindTable,
+        uses: &Uses,
+        now: u32,
+    ) -> Vec<(FileNumber, Eviction)> {
         let need = self.need(self.lane_of(owner), table);
         let least = need.rows + need.run as usize;
         if least > self.chunks.limit() {
@@ -202,7 +213,8 @@ fn check(table: &UnwindTable) -> Result<u32, PoolError> {
 
 /// A row with the code that the dictionary gave to its rule.
 fn word(offset: u16, code: u16, codes: &[u16]) -> u32 {
-    let code = if code & DICTIONARY == 0 { code } else { codes.get(usize::from(code & !DICTIONARY)).copied().unwrap_or(0) };
+    let code =
+        if code & DICTIONARY == 0 { code } else { codes.get(usize::from(code & !DICTIONARY)).copied().unwrap_or(0) };
     u32::from(offset) | u32::from(code) << 16
 }
 
