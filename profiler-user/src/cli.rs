@@ -5,13 +5,16 @@ use crate::command::{CommandError, completions, man, pprof, record as recording,
 use crate::config::{Config, ConfigError, Settings, Size};
 use crate::doctor::{self, StartupError};
 use crate::exit::Exit;
-use crate::{late, record};
+use crate::{kernel, late, record, tables};
 use clap::builder::BoolishValueParser;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Code, threads, the kernel's symbols, HTTP, a table that is being built, and what allocators hold back.
+const PROGRAM: u64 = 64 << 20;
 
 /// Profiles every process of a Linux host with eBPF and serves the profiles as Go's pprof does.
 ///
@@ -193,14 +196,23 @@ impl Cli {
 /// What the program may take at most.
 fn budgets() -> String {
     let config = Config::default();
+    let rooms = [
+        record::PROCESS_TABLE,
+        record::QUEUE_BYTES,
+        late::MAX_BYTES,
+        tables::FILE_RECORDS,
+        kernel::OTHER_MAPS,
+        PROGRAM,
+    ];
+    let [processes, queue, late, files, maps, program] = rooms.map(Size);
+    let sum = Size(config.memory_budget().0 + rooms.iter().sum::<u64>());
     format!(
-        "Memory: the budgets above, with {} for the table of processes, {} for what waits to be recorded and {} for stacks that \
-         wait for a table, add up to {} by default; they bound the agent's resident and locked memory beside the program itself. Each of the {} symbol workers may map {} while it works.\n\
+        "Memory: the budgets above, with {processes} for the table of processes, {queue} for what waits to be recorded, {late} for \
+         stacks that wait for a table, {files} for records of files, {maps} for other maps in the kernel (and {} for each CPU) and \
+         {program} for the program itself, add up to {sum} by default; they bound the agent's resident and locked memory. Profiles \
+         that are being made take what they need beside it. Each of the {} symbol workers may map {} while it works.\n\
          Exit codes: 0 done, 64 usage or configuration, 69 the host lacks something, 70 a bug, 77 no permission.",
-        Size(record::PROCESS_TABLE),
-        Size(record::QUEUE_BYTES),
-        Size(late::MAX_BYTES),
-        Size(config.memory_budget().0 + record::PROCESS_TABLE + record::QUEUE_BYTES + late::MAX_BYTES),
+        Size(kernel::MAPS_OF_A_CPU),
         config.workers,
         Size(config.worker_memory)
     )

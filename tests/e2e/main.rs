@@ -4,6 +4,8 @@
 
 // Who may ask by the Unix socket and by the network, and what he sees; the audit.
 mod access;
+// What the agent may take, and what one process may take of it.
+mod budgets;
 // The agent with few capabilities, and without each of them.
 mod capabilities;
 // What came out of public reports about other profilers; one test a case.

@@ -12,6 +12,7 @@ pub mod programs;
 pub mod published;
 pub mod reference;
 pub mod server;
+pub mod soak;
 pub mod strict;
 pub mod target;
 pub mod tmux;
