@@ -1,5 +1,6 @@
 //! The log: text or JSON lines on standard error, filtered by `PPROFD_LOG` or `RUST_LOG` (default `info`).
 
+use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -26,7 +27,7 @@ const VARIABLES: [&str; 2] = ["PPROFD_LOG", "RUST_LOG"];
 /// Sets up the log of this process; messages of crates that use `log` go the same way.
 pub fn init(json: bool) -> Result<(), LoggingError> {
     use tracing_subscriber::util::SubscriberInitExt;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter()?).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter()?).with_writer(|| Lines(std::io::stderr()));
     // `try_init` connects the `log` crate too.
     let done = if json { builder.json().finish().try_init() } else { builder.finish().try_init() };
     done.map_err(LoggingError::Twice)
@@ -39,4 +40,38 @@ fn filter() -> Result<EnvFilter, LoggingError> {
         }
     }
     Ok(EnvFilter::new("info"))
+}
+
+/// Writes each record as one line: paths and names in it are a target's, and a line's end in one would begin a line of the
+/// target's own.
+struct Lines<W>(W);
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        self.0.write_all(one_line(&String::from_utf8_lossy(record)).as_bytes())?;
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Without control characters but the end, and the colors: tracing escapes all others of those.
+fn one_line(record: &str) -> String {
+    let (text, end) = record.strip_suffix('\n').map_or((record, ""), |text| (text, "\n"));
+    let clean = |letter: char| if letter.is_control() && letter != '\u{1b}' { '\u{fffd}' } else { letter };
+    text.chars().map(clean).chain(end.chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line() {
+        let mut written = Vec::new();
+        Lines(&mut written).write_all("WARN path=a\nWARN b\r\u{9b}31m c\n".as_bytes()).expect("a vector takes all");
+        assert_eq!(written, "WARN path=a\u{fffd}WARN b\u{fffd}\u{fffd}31m c\n".as_bytes());
+    }
 }
