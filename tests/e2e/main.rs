@@ -28,6 +28,8 @@ mod file_forms;
 mod forms;
 // Go programs.
 mod go;
+// Targets that want to harm.
+mod hostile;
 // The whole host: labels, kernel threads, lists, metrics.
 mod host;
 // Targets, and the agent, in namespaces of their own.

@@ -240,3 +240,21 @@ pub fn doubling_name(doublings: usize) -> String {
     let pairs: String = (1..=doublings).map(pair).collect();
     format!("_Z1f1PI1AS0_E{pairs}")
 }
+
+/// A zlib stream of so many MiB of zeros, a thousandth of that long.
+pub fn packed_zeros(mebibytes: usize) -> Vec<u8> {
+    use flate2::{Compress, Compression, FlushCompress};
+    let zeros = vec![0; 1 << 20];
+    let mut packer = Compress::new(Compression::best(), true);
+    let mut piece = || {
+        let mut packed = Vec::with_capacity(1 << 14);
+        let packing = packer.compress_vec(&zeros, &mut packed, FlushCompress::Full);
+        assert!(packing.is_ok(), "a stream takes more");
+        packed
+    };
+    // The first piece has the header. As each is flushed in full, all others are the same.
+    let (first, other) = (piece(), piece());
+    // Of zeros one sum is 1 and the other counts them.
+    let sums = u32::try_from((mebibytes << 20) % 65_521).unwrap_or(0) << 16 | 1;
+    [&first[..], &other.repeat(mebibytes - 1), &[3, 0], &sums.to_be_bytes()].concat()
+}

@@ -7,7 +7,7 @@ use crate::kernel::{Inventory, KernelSymbols};
 use crate::late::{Late, Targets};
 use crate::record::Recorder;
 use crate::symbolize::sources::{
-    BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, MissingParts, Processes,
+    BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, MissingParts, Processes, printable,
 };
 use crate::tables::{Outcome, TableRule, Tables};
 use crate::target::exit::PidFd;
@@ -74,7 +74,7 @@ impl Targets for LateTargets {
 
 impl Files for Sources {
     fn info(&self, file: FileNumber) -> Option<FileInfo> {
-        self.tables.file(file).map(|record| FileInfo { path: record.path, facts: record.facts })
+        self.tables.file(file).map(|record| FileInfo { path: printable(&record.path), facts: record.facts })
     }
 
     fn missing_parts(&self, file: FileNumber) -> Option<MissingParts> {

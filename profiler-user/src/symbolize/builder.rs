@@ -3,6 +3,7 @@
 //! first.
 
 use super::layout::{AddressBook, Addresses, CodePoint, LaidMapping, Layout, Origin};
+use super::sources::printable;
 use super::{Names, Symbolizer};
 use crate::event::{FileOffset, Frame, FrameWord, ImageId};
 use crate::kind::profile::{Function, Label, Line, Location, Mapping, ProfileSample};
@@ -153,8 +154,9 @@ fn main_mapping(layout: &Layout, input: &Input<'_>, stacks: &[Vec<CodePoint>]) -
         let files = layout.mappings.iter().enumerate().filter(|(_, laid)| matches!(laid.origin, Origin::File(_)));
         files.min_by_key(|(_, laid)| laid.mapping.start).map(|(index, _)| index)
     };
-    let named = input.main.and_then(|path| by_path(path).or_else(|| by_last_part(path)));
-    let program = named.filter(|_| input.main.is_some_and(|path| !is_loader(path)));
+    let main = input.main.map(printable);
+    let named = main.as_deref().and_then(|path| by_path(path).or_else(|| by_last_part(path)));
+    let program = named.filter(|_| main.is_some_and(|path| !is_loader(&path)));
     program.or_else(|| outermost_of_main_thread(layout, input.rows, stacks)).or(named).or_else(lowest)
 }
 

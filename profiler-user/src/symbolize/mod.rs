@@ -15,12 +15,15 @@ use cache::NameCache;
 use layout::CodePoint;
 use profiler_ebpf::reasons::Reason;
 use sources::{Files, KernelNames, MadeCode};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Offsets in one question to the worker.
 const CHUNK: usize = 4096;
+/// After so long no further file is asked for names: files whose names take long must not cost a profile all others'.
+const FILES_PATIENCE: Duration = Duration::from_secs(30);
 /// After so long no further program is asked for names of the code that it made.
 const MADE_CODE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -95,10 +98,7 @@ impl Symbolizer {
                 (None, _, _) => {}
             }
         }
-        for (file, mut offsets) in unknown {
-            offsets.sort_unstable();
-            self.ask_file(file, &offsets, &mut names);
-        }
+        self.ask_files(unknown, Instant::now() + FILES_PATIENCE, &mut names);
         let patience = Instant::now() + MADE_CODE_PATIENCE;
         for (image, addresses) in made {
             let patient = Instant::now() < patience;
@@ -119,6 +119,20 @@ impl Symbolizer {
         }
     }
 
+    /// Asks file by file: first those of which most is wanted.
+    fn ask_files(&self, unknown: HashMap<FileNumber, Vec<FileOffset>>, until: Instant, names: &mut Names) {
+        let mut unknown: Vec<_> = unknown.into_iter().collect();
+        unknown.sort_unstable_by_key(|(file, offsets)| (Reverse(offsets.len()), *file));
+        for (file, mut offsets) in unknown {
+            offsets.sort_unstable();
+            if Instant::now() < until {
+                self.ask_file(file, &offsets, names);
+            } else {
+                put_missing(file, &offsets, Reason::NotAsked, names);
+            }
+        }
+    }
+
     /// Asks for offsets of one file, in chunks, and keeps the answers.
     fn ask_file(&self, file: FileNumber, offsets: &[FileOffset], names: &mut Names) {
         let mut failure = self.cache().failure(file);
@@ -135,8 +149,7 @@ impl Symbolizer {
                         self.cache().put_failure(file, reason);
                         failure = Some(reason);
                     }
-                    let point = |offset: &FileOffset| CodePoint::from(Frame::Native { file, offset: *offset });
-                    names.extend(chunk.iter().map(|offset| (point(offset), missing(reason))));
+                    put_missing(file, chunk, reason, names);
                 }
             }
         }
@@ -161,6 +174,11 @@ impl Symbolizer {
         // A panic elsewhere leaves the cache whole: each change is complete in itself.
         self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn put_missing(file: FileNumber, offsets: &[FileOffset], reason: Reason, names: &mut Names) {
+    let point = |offset: &FileOffset| CodePoint::from(Frame::Native { file, offset: *offset });
+    names.extend(offsets.iter().map(|offset| (point(offset), missing(reason))));
 }
 
 /// Not for the cache: the same address can hold other code a moment later.

@@ -13,10 +13,15 @@ use std::time::Duration;
 /// A future without a name.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// A path as it is shown: a target chooses it, and what it puts in must not steer the terminal of whoever reads it.
+pub fn printable(path: &str) -> String {
+    path.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
 /// What is known of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileInfo {
-    /// Path for display, as the process that mapped it sees it; `[vdso]` for the vDSO.
+    /// Path for display ([`printable`]), as the process that mapped it sees it; `[vdso]` for the vDSO.
     pub path: String,
     /// What the worker found in it; `None` until it was read, or if it could not be.
     pub facts: Option<Arc<FileFacts>>,

@@ -55,6 +55,18 @@ fn a_file_that_fails_is_asked_once_and_costs_only_its_own_names() {
 }
 
 #[test]
+fn files_for_which_no_time_is_left_are_not_asked_and_may_be_later() {
+    let (symbolizer, files) = symbolizer();
+    let unknown = HashMap::from([(PROGRAM, vec![FileOffset(0x1410)])]);
+    let mut names = Names::new();
+    symbolizer.ask_files(unknown.clone(), Instant::now(), &mut names);
+    assert_eq!(*names[&native(PROGRAM, 0x1410).into()], Symbolized::Missing(Reason::NotAsked));
+    assert_eq!(files.calls.load(Ordering::SeqCst), 0);
+    symbolizer.ask_files(unknown, Instant::now() + FILES_PATIENCE, &mut names);
+    assert_eq!(first_name(&names, native(PROGRAM, 0x1410)).as_deref(), Some("main"));
+}
+
+#[test]
 fn frames_outside_of_files_never_reach_the_worker() {
     let (symbolizer, files) = symbolizer();
     let pseudo = Frame::Pseudo { reason: Reason::InExec };

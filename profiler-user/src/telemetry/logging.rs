@@ -2,7 +2,7 @@
 //! a command).
 
 use super::recent::Keep;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -40,10 +40,11 @@ fn set_up(json: bool, default: &str) -> Result<(), LoggingError> {
     use tracing_subscriber::fmt::writer::MakeWriterExt;
     use tracing_subscriber::util::SubscriberInitExt;
     // Journals and files shall hold no escape sequences.
-    let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let stderr = || Lines(io::stderr());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(default)?)
-        .with_writer(std::io::stderr.and(Keep))
+        .with_writer(stderr.and(Keep))
         .with_ansi(colors);
     // `try_init` connects the `log` crate too.
     let done = if json { builder.json().finish().try_init() } else { builder.finish().try_init() };
@@ -57,4 +58,38 @@ fn filter(default: &str) -> Result<EnvFilter, LoggingError> {
         }
     }
     Ok(EnvFilter::new(default))
+}
+
+/// Writes each record as one line: paths and names in it are a target's, and a line's end in one would begin a line of the
+/// target's own.
+struct Lines<W>(W);
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        self.0.write_all(one_line(&String::from_utf8_lossy(record)).as_bytes())?;
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Without control characters but the end, and the colors: tracing escapes all others of those.
+fn one_line(record: &str) -> String {
+    let (text, end) = record.strip_suffix('\n').map_or((record, ""), |text| (text, "\n"));
+    let clean = |letter: char| if letter.is_control() && letter != '\u{1b}' { '\u{fffd}' } else { letter };
+    text.chars().map(clean).chain(end.chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line() {
+        let mut written = Vec::new();
+        Lines(&mut written).write_all("WARN path=a\nWARN b\r\u{9b}31m c\n".as_bytes()).expect("a vector takes all");
+        assert_eq!(written, "WARN path=a\u{fffd}WARN b\u{fffd}\u{fffd}31m c\n".as_bytes());
+    }
 }

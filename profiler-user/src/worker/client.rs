@@ -2,9 +2,10 @@
 
 use super::api::{FileFacts, FileSurvey, Fit, Part, PartFit, Symbolized, UnwindTable};
 use super::parts::{self, GivenPart, PartSource};
-use super::pool::{Pool, Turn, Urgency};
+use super::pool::{Claim, Pool, Turn, Urgency};
 use super::protocol::{Answer, Checksum, Empty, MAX_GIVEN, MAX_OFFSETS, Offsets, Question, Request, Verb};
 use super::spawn::Spawner;
+use super::suspects::Suspects;
 use super::{LARGE_FILE, Parties, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, survey, table};
 use crate::event::{FileNumber, FileOffset, ProcessId};
 use lru::LruCache;
@@ -13,13 +14,13 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Workers that a file may end before it is refused.
 const MAX_ENDED: u32 = 2;
 /// Files that ended a worker which are remembered.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
-/// A request waits for its turn this many deadlines long.
+/// A request waits for its turn this many deadlines long, and all answers to one question come within as many.
 const PATIENCE: u32 = 4;
 
 /// Symbol workers. A cheap handle; the processes end with the last one.
@@ -35,6 +36,7 @@ struct Shared {
     deadline: Duration,
     /// How many workers a file has ended, alone or with others.
     ended: Mutex<LruCache<Blamed, u32>>,
+    suspects: Suspects,
     sandbox: Mutex<Option<Sandbox>>,
     counts: Counts,
 }
@@ -151,6 +153,7 @@ impl Worker {
             spawner: Spawner::start(config).map_err(WorkerError::Spawn)?,
             deadline,
             ended: Mutex::new(LruCache::new(REMEMBERED)),
+            suspects: Suspects::default(),
             sandbox: Mutex::default(),
             counts: Counts::default(),
         };
@@ -208,7 +211,9 @@ impl Worker {
         let offsets: Vec<u64> = offsets.iter().map(|offset| offset.0).collect();
         let mut names = Vec::with_capacity(offsets.len());
         let (mut given, mut last) = (Vec::new(), source.is_none());
+        let until = self.until();
         while let Some(asked) = next_of(&offsets, names.len()) {
+            in_time(until)?;
             let (parts, other) = (source.is_some(), source.as_ref().and_then(|source| source.domain()));
             let question = Question { offsets: asked.to_vec(), parts, given: parts::given_messages(&given), last };
             let (answered, fits) = self.question(Subject { parts, other, ..subject }, question, &given)?;
@@ -284,7 +289,9 @@ impl Worker {
         verb: impl Fn(Offsets) -> Verb,
     ) -> Result<Vec<Symbolized>, WorkerError> {
         let mut names = Vec::with_capacity(addresses.len());
+        let until = self.until();
         while let Some(asked) = next_of(addresses, names.len()) {
+            in_time(until)?;
             let verb = verb(Offsets { offsets: asked.to_vec() });
             names.extend(self.shared.ask(subject, Urgency::Names, verb, More::default(), |answer| match answer {
                 Answer::Names(names) => check::made_names(&names, asked).map_err(WorkerError::Hostile),
@@ -300,6 +307,11 @@ impl Worker {
             Answer::Fit(code) => Fit::from_code(code).ok_or(WorkerError::Hostile("a debug file fits in no known way")),
             other => Err(unexpected(other)),
         })
+    }
+
+    /// A worker may answer one address at a time, each within its deadline.
+    fn until(&self) -> Instant {
+        Instant::now() + self.shared.deadline * PATIENCE
     }
 
     /// What happened so far.
@@ -320,6 +332,10 @@ impl Worker {
     pub fn sandbox(&self) -> Option<Sandbox> {
         self.shared.sandbox.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+fn in_time(until: Instant) -> Result<(), WorkerError> {
+    if Instant::now() < until { Ok(()) } else { Err(WorkerError::Busy) }
 }
 
 /// What is asked in the next request, if anything is left.
@@ -358,7 +374,8 @@ impl Shared {
         if ended >= MAX_ENDED {
             return Err(WorkerError::Denied);
         }
-        self.pool.turn(urgency, subject.parties(), self.deadline * PATIENCE)
+        let suspect = self.suspects.has(subject.domain);
+        self.pool.turn(Claim { parties: subject.parties(), urgency, suspect }, self.deadline * PATIENCE)
     }
 
     fn run<T>(
@@ -381,7 +398,7 @@ impl Shared {
         let descriptors: Vec<_> = std::iter::once(file.as_fd()).chain(others).collect();
         let request = Request { file: subject.number(), verb: Some(verb), ..Request::default() };
         // A process that failed is dropped, and so killed, before the error leaves.
-        let reply = process.ask(request, &descriptors, self.deadline)?;
+        let reply = process.ask(request, &descriptors, self.suspects.deadline(subject.domain, self.deadline))?;
         let result = accept(reply.answer.ok_or(WorkerError::Hostile("an answer without content"))?);
         if !matches!(result, Err(WorkerError::Hostile(_))) {
             turn.process = Some(process);
@@ -416,6 +433,7 @@ impl Shared {
         };
         counter.fetch_add(1, Relaxed);
         if ended {
+            self.suspects.add(subject.domain);
             let key = subject.blamed();
             *self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_mut(key, || 0) += 1;
         }

@@ -14,6 +14,7 @@ pub mod sandbox;
 pub mod server;
 mod spawn;
 mod survey;
+mod suspects;
 mod table;
 
 pub use client::{DebugFile, Subject, Worker};

@@ -142,30 +142,18 @@ fn symbols() -> Vec<Damaged> {
 
 /// Packed sections that do not unpack to what they say.
 fn packed() -> Vec<Damaged> {
-    let zlib = |size: usize| {
-        let mut packed = Vec::with_capacity(size / 500 + 1024);
-        let mut packer = flate2::Compress::new(flate2::Compression::best(), true);
-        let zeros = vec![0; 1 << 20];
-        let mut left = size;
-        while left > 0 {
-            let piece = left.min(zeros.len());
-            let flush = if left == piece { flate2::FlushCompress::Finish } else { flate2::FlushCompress::None };
-            packer.compress_vec(&zeros[..piece], &mut packed, flush).unwrap();
-            left -= piece;
-        }
-        packed
-    };
-    let zstd = ruzstd::encoding::compress_to_vec(&[0; 5_000][..], ruzstd::encoding::CompressionLevel::Fastest);
-    let small = zlib(5_000);
+    const ZEROS: u64 = 2 << 20;
+    let zstd = ruzstd::encoding::compress_to_vec(&vec![0; 2 << 20][..], ruzstd::encoding::CompressionLevel::Fastest);
+    let small = craft::packed_zeros(2);
     let mut all = Vec::new();
     let mut add = |what: &str, craft: Craft| all.push(Damaged::bytes(what, craft.build()));
     for (way, packed) in [(1, &small), (2, &zstd)] {
-        for size in [0, 4_999, 5_001, CAP, CAP + 1, 1 << 40, u64::MAX] {
+        for size in [0, ZEROS - 1, ZEROS, ZEROS + 1, CAP, CAP + 1, 1 << 40, u64::MAX] {
             add(&format!("packed ({way}), {size} said"), Craft::new().packed(".debug_info", way, size, packed));
         }
-        add("packed, cut short", Craft::new().packed(".debug_info", way, 5_000, &packed[..packed.len() / 2]));
+        add("packed, cut short", Craft::new().packed(".debug_info", way, ZEROS, &packed[..packed.len() / 2]));
     }
-    add("packed by no known way", Craft::new().packed(".debug_info", 77, 5_000, &small));
+    add("packed by no known way", Craft::new().packed(".debug_info", 77, ZEROS, &small));
     add("a header that is cut short", {
         let section = Section {
             name: ".debug_info".to_owned(),
@@ -181,7 +169,7 @@ fn packed() -> Vec<Damaged> {
     add("the older form, a lie", Craft::new().section(".zdebug_info", PROGBITS, older));
     add("no xz in .gnu_debugdata", Craft::new().section(".gnu_debugdata", PROGBITS, vec![0xfd; 100]));
     // Each within the cap of a section, together more than a worker may hold.
-    let large = zlib(200 << 20);
+    let large = craft::packed_zeros(200);
     let names = [".debug_abbrev", ".debug_info", ".debug_line", ".debug_str", ".debug_ranges", ".debug_addr"];
     let bomb = names.into_iter().fold(Craft::new(), |craft, name| craft.packed(name, 1, 200 << 20, &large));
     add("1.2 GB in 1.2 MB", bomb);
