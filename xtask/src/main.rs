@@ -105,7 +105,7 @@ fn run(job: Job) -> Result<()> {
             println!("{}", ebpf::verify()?.object.display());
             Ok(())
         }
-        Job::Fuzz { targets, seconds, planted } => fuzz::run(&fuzz::Options { targets, seconds, planted }),
+        Job::Fuzz { targets, seconds, planted } => fuzz::run(&fuzz::Options { seconds, targets, planted }),
         Job::Tidy => tidy::check(&sh::root()),
         Job::Vm => test::vm(),
         Job::Bench { seconds } => bench::run(seconds),

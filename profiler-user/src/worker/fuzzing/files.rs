@@ -16,7 +16,7 @@ use prost::Message;
 /// What a file may take: small, so that memory that is not paid for shows.
 pub(super) const BUDGET: u64 = 64 << 20;
 /// Places in each segment of code that are asked for, and segments.
-const ASKED: u64 = 16;
+const ASKED: u64 = 32;
 const SEGMENTS: usize = 4;
 /// Rounds in which parts are given.
 const ROUNDS: usize = 4;
