@@ -110,6 +110,16 @@ fn names(file: &mut ParsedFile, other: &[u8]) -> Vec<Symbolized> {
     honest(check::names(&names, &asked))
 }
 
+/// A program with a build ID.
+pub(crate) fn whole() -> Vec<Vec<u8>> {
+    let note = [&[4, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0][..], b"GNU\0\x0a\xff\x01\x02"].concat();
+    let pieces = [
+        Piece { name: ".text", address: 0x1000, bytes: &[0x90; 64] },
+        Piece { name: ".note.gnu.build-id", address: 0x2000, bytes: &note },
+    ];
+    vec![program(&pieces)]
+}
+
 /// A file that is small enough to be mutated as a whole.
 pub(crate) fn small(program: &[u8]) -> Option<Vec<u8>> {
     (program.len() <= SMALL && program.starts_with(b"\x7fELF")).then(|| program.to_vec())
