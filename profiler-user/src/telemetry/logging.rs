@@ -42,10 +42,8 @@ fn set_up(json: bool, default: &str) -> Result<(), LoggingError> {
     // Journals and files shall hold no escape sequences.
     let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let stderr = || Lines(io::stderr());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter(default)?)
-        .with_writer(stderr.and(Keep))
-        .with_ansi(colors);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter(default)?).with_writer(stderr.and(Keep)).with_ansi(colors);
     // `try_init` connects the `log` crate too.
     let done = if json { builder.json().finish().try_init() } else { builder.finish().try_init() };
     done.map_err(LoggingError::Twice)
