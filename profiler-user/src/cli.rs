@@ -1,7 +1,8 @@
 //! The command line: flags and their environment variables, what each command does, and the exit codes.
 
+use crate::command::flags::Reach;
 use crate::command::printable::clean_lines;
-use crate::command::{CommandError, completions, man, pprof, record as recording, top};
+use crate::command::{CommandError, bundle, completions, man, pprof, record as recording, top};
 use crate::config::{Config, ConfigError, Settings, Size};
 use crate::doctor::{self, StartupError};
 use crate::exit::Exit;
@@ -48,10 +49,8 @@ pub enum Command {
         #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "json"], num_args = 0..=1,
               default_missing_value = "pprofd-bundle.tar.gz")]
         bundle: Option<PathBuf>,
-        /// Where that agent answers: ADDRESS:PORT or the path of its Unix socket [default: where an agent listens that is
-        /// started now]
-        #[arg(long, value_name = "PLACE", requires = "bundle", value_parser = doctor::Place::parse)]
-        agent: Option<doctor::Place>,
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Record one profile of a process or a command, by a running agent or without one, and show what used most.
     Record(Box<recording::Arguments>),
@@ -240,9 +239,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ended(completions::run(&arguments, Cli::documented()).map(|()| Exit::Done.into()))
         }
         Some(Command::Man(arguments)) => ended(man::run(&arguments, Cli::documented()).map(|()| Exit::Done.into())),
-        Some(Command::Doctor { bundle: Some(path), agent, .. }) => {
-            finish(bundle(&path, agent).map(|said| print(&said)))
-        }
+        Some(Command::Doctor { bundle: Some(path), reach, .. }) => ended(bundle(&path, &reach)),
         Some(Command::Doctor { json, .. }) => diagnose(json),
         Some(Command::EbpfInfo { object }) => finish(crate::agent::ebpf_info(&object).map(|lines| print(&lines))),
         Some(Command::SymbolWorker) => crate::agent::symbol_worker(),
@@ -277,11 +274,11 @@ fn ended(done: Result<ExitCode, CommandError>) -> ExitCode {
 }
 
 /// The settings of an agent that were started now are those of the environment, since no flag is given.
-fn bundle(path: &Path, agent: Option<doctor::Place>) -> Result<String, StartupError> {
-    let bare = Cli::read(["pprofd".into()]).map_err(|error| StartupError::Bug(error.into()))?;
-    let config = bare.serve.config()?;
-    let place = agent.unwrap_or(doctor::Place::Address(config.listen));
-    Ok(doctor::bundle(path, &doctor::examine(), &config, &place)?)
+fn bundle(path: &Path, reach: &Reach) -> Result<ExitCode, CommandError> {
+    let bare = Cli::read(["pprofd".into()]).map_err(|error| CommandError::Bug(error.into()))?;
+    let config = bare.serve.config().map_err(StartupError::from)?;
+    print(&bundle::write(path, reach, &config)?);
+    Ok(Exit::Done.into())
 }
 
 fn diagnose(json: bool) -> ExitCode {

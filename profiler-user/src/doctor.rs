@@ -6,17 +6,15 @@ mod capabilities;
 mod checks;
 mod facts;
 mod features;
-mod fetch;
 mod file;
 mod file_lines;
 mod probe;
 mod report;
 mod table;
 
-pub use bundle::{BundleError, bundle};
+pub use bundle::{BundleError, Said, bundle};
 pub use capabilities::{CAPABILITIES, Capability, Needed, Stated};
 pub use features::{Allowed, Offer};
-pub use fetch::Place;
 pub use file::{FileError, describe};
 pub use report::{Check, Report, Verdict};
 
