@@ -280,7 +280,8 @@ fn top_and_record_on_a_terminal() {
     let start = |columns, rows, words: &[std::ffi::OsString]| {
         Tmux::start(host.folder.path(), columns, rows, &words.iter().map(AsRef::<OsStr>::as_ref).collect::<Vec<_>>())
     };
-    let tmux = start(100, 12, &words(&["top"]));
+    // High enough for all that runs on a busy host.
+    let tmux = start(100, 120, &words(&["top"]));
     let row =
         |screen: &str| screen.lines().any(|line| line.trim_start().starts_with(&pid) && line.contains("burn_leaf"));
     let screen = tmux.until("a table with the target", row);

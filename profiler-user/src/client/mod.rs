@@ -12,7 +12,7 @@ use serde::Deserialize;
 use std::time::Duration;
 
 /// How long an answer may take that waits for nothing.
-const AT_ONCE: Duration = Duration::from_secs(60);
+const AT_ONCE: Duration = Duration::from_mins(1);
 
 /// A process as the agent's list has it, as far as commands ask.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

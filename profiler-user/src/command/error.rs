@@ -77,11 +77,10 @@ impl CommandError {
     /// Its exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            CommandError::Usage(_) => Exit::Usage,
+            CommandError::Usage(_) | CommandError::Kind(KindError::BadRequest(_)) => Exit::Usage,
             CommandError::Client(error) => error.exit(),
             CommandError::Startup(error) => error.exit(),
             CommandError::Neither { exit, .. } => *exit,
-            CommandError::Kind(KindError::BadRequest(_)) => Exit::Usage,
             CommandError::Kind(KindError::Task(_)) | CommandError::Bug(_) => Exit::Bug,
             CommandError::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::NoPermission,
             CommandError::Unavailable(_)

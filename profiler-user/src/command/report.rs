@@ -11,7 +11,7 @@ const BEFORE_NAME: usize = 37;
 
 /// What a profile says of itself, a line each.
 pub(super) fn comments(profile: &Profile) -> String {
-    profile.comment.iter().map(|index| format!("{}\n", clean(text(profile, *index)))).collect()
+    profile.comment.iter().flat_map(|index| [clean(text(profile, *index)), "\n".to_owned()]).collect()
 }
 
 /// The functions with the most of their own, at most so many: a heading and a line each.

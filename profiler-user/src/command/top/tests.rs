@@ -5,8 +5,10 @@ use crate::command::functions;
 use crate::command::top::usage;
 use crate::encode::pprof::message::{Function, Label, Line, Location, Profile, Sample, ValueType};
 
+type Labels<'a> = &'a [(&'a str, &'a str)];
+
 /// Samples of 10 ms: function, count, labels.
-fn profile(samples: &[(&str, i64, &[(&str, &str)])]) -> Profile {
+fn profile(samples: &[(&str, i64, Labels<'_>)]) -> Profile {
     let mut profile = Profile {
         sample_type: vec![ValueType::default(); 2],
         string_table: vec![String::new()],
