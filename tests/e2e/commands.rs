@@ -304,3 +304,16 @@ fn top_and_record_on_a_terminal() {
     assert!(screen.contains("burn_leaf") && !screen.contains("[="), "{screen}");
     assert_eq!(host.profiles("").len(), 1, "{screen}");
 }
+
+#[test]
+fn top_ends_with_its_terminal() {
+    let host = Host::new();
+    let (binary, socket) = (agent::binary(), host.socket());
+    let words = [binary.as_os_str(), "top".as_ref(), "--socket".as_ref(), socket.as_os_str()];
+    let tmux = Tmux::start(host.folder.path(), 80, 24, &words);
+    tmux.until("a table", |screen| screen.starts_with("processes: "));
+    let top = tmux.pid();
+    drop(tmux);
+    let gone = || !Path::new(&format!("/proc/{top}")).exists();
+    wait::until_true("top to end", Duration::from_secs(20), gone);
+}

@@ -67,6 +67,15 @@ impl Tmux {
         self.run(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]);
     }
 
+    /// The process that runs the command.
+    pub fn pid(&self) -> u32 {
+        let shell = self.run(&["display-message", "-p", "#{pane_pid}"]);
+        let shell = shell.trim();
+        let path = format!("/proc/{shell}/task/{shell}/children");
+        let children = std::fs::read_to_string(path).expect("the shell of the terminal lives");
+        children.trim().parse().expect("the command is the shell's only child")
+    }
+
     /// True if the program draws on the alternate screen.
     pub fn is_alternate(&self) -> bool {
         self.run(&["display-message", "-p", "#{alternate_on}"]).trim() == "1"

@@ -11,6 +11,8 @@ use crossterm::terminal::{
     disable_raw_mode, enable_raw_mode, size,
 };
 use crossterm::{execute, queue};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::io::{self, Write, stdout};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -62,8 +64,10 @@ pub(super) fn run(fetcher: Fetcher, interval: Duration) -> Result<(), CommandErr
 
 /// Asks again and again until nobody listens.
 async fn ask(mut fetcher: Fetcher, interval: Duration, tell: SyncSender<Told>) {
-    let signals = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()].map(signal);
-    let [Ok(mut term), Ok(mut hangup), Ok(mut interrupt)] = signals else { return };
+    // Not the hangup: a terminal that is gone needs nothing back, and ends this process at once.
+    let [Ok(mut term), Ok(mut interrupt)] = [SignalKind::terminate(), SignalKind::interrupt()].map(signal) else {
+        return;
+    };
     let mut pause = Duration::ZERO;
     loop {
         let wait = std::mem::replace(&mut pause, interval);
@@ -75,7 +79,6 @@ async fn ask(mut fetcher: Fetcher, interval: Duration, tell: SyncSender<Told>) {
         let message = tokio::select! {
             table = next => Told::Table(table),
             _ = term.recv() => Told::End,
-            _ = hangup.recv() => Told::End,
             _ = interrupt.recv() => Told::End,
         };
         // The screen looks ten times a second: this waits for that long at most.
@@ -115,7 +118,10 @@ fn next(told: &Receiver<Told>) -> io::Result<Next> {
         if let Ok(told) = told.try_recv() {
             return Ok(Next::Told(told));
         }
-        if !event::poll(LOOK)? {
+        if is_gone(LOOK)? {
+            return Ok(Next::Quit);
+        }
+        if !event::poll(Duration::ZERO)? {
             continue;
         }
         match event::read()? {
@@ -123,6 +129,19 @@ fn next(told: &Receiver<Told>) -> io::Result<Next> {
             Event::Resize(..) => return Ok(Next::Resized),
             _ => {}
         }
+    }
+}
+
+/// Waits so long for keys; true if the terminal is gone. Asked for events of such a one, crossterm reads its end for ever.
+fn is_gone(wait: Duration) -> io::Result<bool> {
+    let stdin = io::stdin();
+    let mut keys = [PollFd::new(&stdin, PollFlags::IN)];
+    let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
+    match poll(&mut keys, Some(&wait)) {
+        Ok(_) => Ok(keys[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)),
+        // The terminal's size changed, for one.
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
