@@ -301,7 +301,7 @@ fn top_and_record_on_a_terminal() {
     tmux.until("a bar that grows", |screen| screen.contains("[=") && screen.contains("of 120 s"));
     tmux.press(&["C-c"]);
     let screen = tmux.until("its end", |screen| screen.contains("ended with 0"));
-    assert!(screen.contains("burn_leaf") && !screen.contains("[="), "{screen}");
+    assert!(screen.contains("burn_leaf") && screen.contains("Ended by Ctrl-C"), "{screen}");
     assert_eq!(host.profiles("").len(), 1, "{screen}");
 }
 

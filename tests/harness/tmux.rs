@@ -4,8 +4,11 @@ use super::wait;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+/// Servers so far.
+static STARTED: AtomicU32 = AtomicU32::new(0);
 /// How long something may take to be seen.
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -18,7 +21,9 @@ pub struct Tmux {
 impl Tmux {
     /// Starts a command, as words, in a folder and a terminal of that size.
     pub fn start(folder: &Path, columns: u16, rows: u16, words: &[&OsStr]) -> Tmux {
-        let tmux = Tmux { name: format!("pprofd-test-{}", std::process::id()) };
+        // A server that is ending still has its name.
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let tmux = Tmux { name: format!("pprofd-test-{}-{number}", std::process::id()) };
         let mut command = tmux.command(&["new-session", "-d", "-x", &columns.to_string(), "-y", &rows.to_string()]);
         command.arg("-c").arg(folder);
         // The shell stays for what comes after the command, also when Ctrl-C ended that.
