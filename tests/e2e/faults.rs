@@ -4,6 +4,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tests::harness::profile::Sample;
@@ -65,7 +66,13 @@ fn workers_that_are_killed_at_every_stage_cost_names_at_most() {
     const TARGETS: usize = 5;
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(&[]);
-    let kill = || workers(agent.pid()).into_iter().for_each(|worker| signal(worker, Signal::KILL));
+    let killed = Mutex::new(BTreeSet::new());
+    let kill = || {
+        for worker in workers(agent.pid()) {
+            signal(worker, Signal::KILL);
+            killed.lock().unwrap().insert(worker);
+        }
+    };
     meanwhile(kill, || {
         let start = |number: usize| Target::start(&fresh(folder.path(), &format!("during-{number}")), &[]);
         let targets: Vec<Target> = (0..TARGETS).map(start).collect();
@@ -81,8 +88,9 @@ fn workers_that_are_killed_at_every_stage_cost_names_at_most() {
             }
         });
     });
-    let started = agent.metric("pprofd_worker_processes_total").unwrap();
-    assert!(started > 3.0, "{started} workers were started");
+    let killed = killed.into_inner().unwrap().len();
+    assert!(killed > 3, "{killed} workers were killed");
+    assert!(agent.metric("pprofd_worker_deaths_total") > Some(0.0), "none of {killed} deaths was counted");
     // What was lost is lost for that file alone.
     let after = Target::start(&fresh(folder.path(), "after"), &[]);
     let profile = agent.cpu(after.pid(), 2, HZ);

@@ -43,6 +43,7 @@ struct Shared {
 struct Counts {
     requests: AtomicU64,
     spawned: AtomicU64,
+    unstarted: AtomicU64,
     died: AtomicU64,
     timed_out: AtomicU64,
     hostile: AtomicU64,
@@ -308,6 +309,7 @@ impl Worker {
         WorkerCounts {
             requests: counts.requests.load(Relaxed),
             spawned: counts.spawned.load(Relaxed),
+            unstarted: counts.unstarted.load(Relaxed),
             died: counts.died.load(Relaxed),
             timed_out: counts.timed_out.load(Relaxed),
             hostile: counts.hostile.load(Relaxed),
@@ -401,6 +403,7 @@ impl Shared {
     /// Whatever ended a worker counts against the file.
     fn count(&self, error: &WorkerError, subject: Subject<'_>) {
         let (counter, ended) = match error {
+            WorkerError::Spawn(_) => (&self.counts.unstarted, false),
             WorkerError::Died => (&self.counts.died, true),
             WorkerError::TimedOut => (&self.counts.timed_out, true),
             WorkerError::Hostile(_) => (&self.counts.hostile, true),
