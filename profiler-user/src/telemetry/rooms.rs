@@ -105,12 +105,22 @@ pub fn worker(metrics: &Metrics, worker: &Worker) {
     let worker = worker.clone();
     metrics.readings(Box::new(move || {
         let counts = worker.counts();
-        let deaths = vec![("died", counts.died), ("deadline", counts.timed_out), ("bad reply", counts.hostile)];
+        let deaths = vec![
+            ("not started", counts.unstarted),
+            ("died", counts.died),
+            ("deadline", counts.timed_out),
+            ("bad reply", counts.hostile),
+        ];
         let refusals = vec![("denied file", counts.denied), ("too many", counts.busy)];
         vec![
             Reading::counter("worker_requests", "Questions to symbol workers", counts.requests),
             Reading::counter("worker_processes", "Symbol workers started", counts.spawned),
-            Reading::labeled("worker_deaths", "Symbol workers that ended over a question", "reason", deaths),
+            Reading::labeled(
+                "worker_deaths",
+                "Symbol workers that ended over a question, or before one",
+                "reason",
+                deaths,
+            ),
             Reading::labeled("worker_refusals", "Questions that were not asked", "reason", refusals),
         ]
     }));

@@ -45,6 +45,7 @@ struct Shared {
 struct Counts {
     requests: AtomicU64,
     spawned: AtomicU64,
+    unstarted: AtomicU64,
     died: AtomicU64,
     timed_out: AtomicU64,
     hostile: AtomicU64,
@@ -320,6 +321,7 @@ impl Worker {
         WorkerCounts {
             requests: counts.requests.load(Relaxed),
             spawned: counts.spawned.load(Relaxed),
+            unstarted: counts.unstarted.load(Relaxed),
             died: counts.died.load(Relaxed),
             timed_out: counts.timed_out.load(Relaxed),
             hostile: counts.hostile.load(Relaxed),
@@ -424,6 +426,7 @@ impl Shared {
     /// Whatever ended a worker counts against the file.
     fn count(&self, error: &WorkerError, subject: Subject<'_>) {
         let (counter, ended) = match error {
+            WorkerError::Spawn(_) => (&self.counts.unstarted, false),
             WorkerError::Died => (&self.counts.died, true),
             WorkerError::TimedOut => (&self.counts.timed_out, true),
             WorkerError::Hostile(_) => (&self.counts.hostile, true),

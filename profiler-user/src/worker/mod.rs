@@ -66,6 +66,8 @@ pub struct WorkerCounts {
     pub requests: u64,
     /// Processes started.
     pub spawned: u64,
+    /// Processes that could not be started, or died before they were asked anything.
+    pub unstarted: u64,
     /// Processes that died over a request.
     pub died: u64,
     /// Processes killed because a request overran its deadline.
