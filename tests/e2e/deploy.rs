@@ -194,6 +194,22 @@ fn a_pod_without_one_of_its_capabilities_says_which() {
     }
 }
 
+#[test]
+fn under_the_runtimes_own_filter_of_system_calls_a_pod_says_so() {
+    let storage = Storage::default();
+    image(Some(&storage));
+    let manifest = Manifest::read();
+    let secret = secret(&manifest);
+    let arguments = manifest.podman(None, secret.path());
+    let (unconfined, rest): (Vec<&str>, Vec<&str>) =
+        arguments.iter().map(String::as_str).partition(|flag| flag.contains("seccomp"));
+    assert_eq!(unconfined, ["--security-opt=seccomp=unconfined"]);
+    let output = storage.run(&[rest, manifest.program().collect()].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(77), "{said}");
+    assert!(said.contains("seccomp"), "{said}");
+}
+
 /// The capabilities that the agent itself names, with this word.
 fn needed(word: &str) -> BTreeSet<String> {
     doctor_capabilities().iter().filter(|(_, needed)| needed == word).map(|(name, _)| name.clone()).collect()
