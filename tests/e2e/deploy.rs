@@ -241,6 +241,23 @@ fn unit_manifest_and_doctor_list_the_same_capabilities() {
     assert_eq!(guide.lines().filter_map(row).collect::<BTreeSet<_>>(), doctor, "deploy/README.md");
 }
 
+/// The guide's line for docker and podman gives what the manifest gives.
+#[test]
+fn the_guide_runs_a_container_as_the_manifest_does() {
+    let guide = std::fs::read_to_string(programs::root().join("deploy/README.md")).unwrap();
+    let (_, line) = guide.split_once("docker run ").unwrap();
+    let line = line.split_once("\n\n").unwrap().0;
+    let matters = |flag: &&str| {
+        ["--cap-", "--security-opt=", "--pid=", "--user=", "--memory=", "localhost/"]
+            .iter()
+            .any(|part| flag.starts_with(part))
+            || *flag == "--read-only"
+    };
+    let shown: BTreeSet<&str> = line.split_whitespace().filter(matters).collect();
+    let arguments = Manifest::read().podman(None, Path::new("/"));
+    assert_eq!(shown, arguments.iter().map(String::as_str).filter(matters).collect());
+}
+
 #[test]
 fn the_static_agent_needs_no_library() {
     let binary = image(None);
