@@ -194,6 +194,22 @@ fn a_pod_without_one_of_its_capabilities_says_which() {
     }
 }
 
+#[test]
+fn under_the_runtimes_own_filter_of_system_calls_a_pod_says_so() {
+    let storage = Storage::default();
+    image(Some(&storage));
+    let manifest = Manifest::read();
+    let secret = secret(&manifest);
+    let arguments = manifest.podman(None, secret.path());
+    let (unconfined, rest): (Vec<&str>, Vec<&str>) =
+        arguments.iter().map(String::as_str).partition(|flag| flag.contains("seccomp"));
+    assert_eq!(unconfined, ["--security-opt=seccomp=unconfined"]);
+    let output = storage.run(&[rest, manifest.program().collect()].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(77), "{said}");
+    assert!(said.contains("seccomp"), "{said}");
+}
+
 /// The capabilities that the agent itself names, with this word.
 fn needed(word: &str) -> BTreeSet<String> {
     doctor_capabilities().iter().filter(|(_, needed)| needed == word).map(|(name, _)| name.clone()).collect()
@@ -223,6 +239,23 @@ fn unit_manifest_and_doctor_list_the_same_capabilities() {
     let guide = std::fs::read_to_string(programs::root().join("deploy/README.md")).unwrap();
     let row = |line: &str| line.strip_prefix("| `CAP_")?.split_once('`').map(|(name, _)| format!("CAP_{name}"));
     assert_eq!(guide.lines().filter_map(row).collect::<BTreeSet<_>>(), doctor, "deploy/README.md");
+}
+
+/// The guide's line for docker and podman gives what the manifest gives.
+#[test]
+fn the_guide_runs_a_container_as_the_manifest_does() {
+    let guide = std::fs::read_to_string(programs::root().join("deploy/README.md")).unwrap();
+    let (_, line) = guide.split_once("docker run ").unwrap();
+    let line = line.split_once("\n\n").unwrap().0;
+    let matters = |flag: &&str| {
+        ["--cap-", "--security-opt=", "--pid=", "--user=", "--memory=", "localhost/"]
+            .iter()
+            .any(|part| flag.starts_with(part))
+            || *flag == "--read-only"
+    };
+    let shown: BTreeSet<&str> = line.split_whitespace().filter(matters).collect();
+    let arguments = Manifest::read().podman(None, Path::new("/"));
+    assert_eq!(shown, arguments.iter().map(String::as_str).filter(matters).collect());
 }
 
 #[test]

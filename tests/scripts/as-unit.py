@@ -19,7 +19,7 @@ OF_THE_MANAGER = set("""Type ExecStart EnvironmentFile User Group Restart Restar
 NOTHING = {("PrivateTmp", "no"), ("ProtectProc", "default"), ("ProcSubset", "all"), ("PrivateUsers", "no"),
            ("ProtectKernelTunables", "no"), ("ProtectKernelLogs", "no"), ("SystemCallErrorNumber", "EPERM")}
 FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10}
-MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 4096, 16384, 1 << 18, 1 << 19
+MS_BIND, MS_REC, MS_SLAVE = 4096, 16384, 1 << 19
 ALLOW, KILL, FAIL = 0x7FFF0000, 0x80000000, 0x00050001
 # What the worker tries and the unit refuses.
 TRIED = ["ptrace"]
@@ -75,14 +75,14 @@ def read_only(path, yes):
 
 
 def mounts(service, uid, gid):
-    run = os.path.join("/run", service["RuntimeDirectory"])
-    os.makedirs(run, exist_ok=True)
-    os.chown(run, uid, gid)
     done(libc.unshare(0x20000), "unshare")
     mount(None, "/", flags=MS_REC | MS_SLAVE)
+    # Made here, so that nothing of it stays.
+    mount("tmpfs", "/run", "tmpfs", data="mode=755")
+    run = os.path.join("/run", service["RuntimeDirectory"])
+    os.mkdir(run)
+    os.chown(run, uid, gid)
     assert service["ProtectSystem"] == "strict" and service["ProtectHome"] == "read-only"
-    mount("/", "/", flags=MS_BIND | MS_REC)
-    os.chroot("/")
     mount(run, run, flags=MS_BIND)
     read_only("/", True)
     for path in ("/dev", "/proc", "/sys", run):

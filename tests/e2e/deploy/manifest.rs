@@ -85,9 +85,10 @@ impl Manifest {
         for (key, value) in self.pod().as_object().unwrap() {
             match key.as_str() {
                 "hostPID" => flags.push(if value == true { "--pid=host" } else { "--pid=private" }.to_owned()),
-                "containers" | "volumes" => {}
-                // For the API server, the scheduler and the kubelet.
-                "serviceAccountName"
+                // Below; and what is for the API server, the scheduler and the kubelet.
+                "containers"
+                | "volumes"
+                | "serviceAccountName"
                 | "automountServiceAccountToken"
                 | "enableServiceLinks"
                 | "nodeSelector"
@@ -113,7 +114,7 @@ impl Manifest {
             match (key.as_str(), value) {
                 ("runAsUser" | "runAsGroup", _) | ("privileged", Value::Bool(false)) => {}
                 ("allowPrivilegeEscalation", Value::Bool(false)) => {
-                    flags.push("--security-opt=no-new-privileges".into())
+                    flags.push("--security-opt=no-new-privileges".into());
                 }
                 ("readOnlyRootFilesystem", Value::Bool(true)) => {
                     flags.extend(["--read-only".into(), "--read-only-tmpfs=false".into()]);
@@ -139,13 +140,13 @@ impl Manifest {
     fn volume(&self, mount: &Value, tokens: &Path) -> String {
         let volumes = self.pod()["volumes"].as_array().unwrap();
         let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
-        let source = match volume["hostPath"]["path"].as_str() {
-            Some(path) => path.to_owned(),
-            None => {
+        let source = volume["hostPath"]["path"].as_str().map_or_else(
+            || {
                 assert!(volume["secret"].is_object(), "{volume}");
                 tokens.display().to_string()
-            }
-        };
+            },
+            str::to_owned,
+        );
         let mode = if mount["readOnly"] == true { "ro" } else { "rw" };
         format!("--volume={source}:{}:{mode}", text(&mount["mountPath"]))
     }
