@@ -1,16 +1,19 @@
 // Its file gives it rights of its own. It computes in risen_up; told "drop", it gives the rights up and goes on in
-// fallen_down. Without them it computes in never_rose.
+// fallen_down; told "fork", a copy that dies with it computes too. Without more rights it computes in never_rose.
 #define _GNU_SOURCE
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 #define NI __attribute__((noinline, noclone))
 static volatile unsigned long sink;
 NI static void burn(void) { for (int i = 0; i < 20000; i++) sink += (unsigned long)i ^ (sink >> 3); }
 NI static void risen_up(void) { for (;;) { burn(); sink++; } }
-NI static void fallen_down(void) { for (;;) { burn(); sink++; } }
-NI static void never_rose(void) { for (;;) { burn(); sink++; } }
+NI static void fallen_down(void) { for (;;) { burn(); sink += 2; } }
+NI static void never_rose(void) { for (;;) { burn(); sink += 3; } }
 int main(int count, char **words) {
   if (geteuid() == getuid()) never_rose();
   if (count > 1 && !strcmp(words[1], "drop") && !setresuid(getuid(), getuid(), getuid())) fallen_down();
+  if (count > 1 && !strcmp(words[1], "fork") && !fork()) prctl(PR_SET_PDEATHSIG, SIGKILL);
   risen_up();
 }

@@ -199,8 +199,8 @@ impl From<UserIds> for SoleUser {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
     /// To this user: its real, effective and saved user ids are all his, and the kernel lets him look at its memory. It lets
-    /// nobody but root where a program got rights by its file (set-user-ID, set-group-ID, capabilities), may not be read, or
-    /// came from another user, until the next exec.
+    /// nobody but root where a program got rights by its file (set-user-ID, set-group-ID, capabilities), or came from another
+    /// user, until the next exec.
     Of(u32),
     /// To nobody alone.
     Shut,

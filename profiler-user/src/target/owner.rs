@@ -6,7 +6,8 @@ use crate::event::{Ownership, ProcessId, SoleUser};
 /// To whom a process belongs now. What cannot be read belongs to nobody alone.
 ///
 /// The kernel gives what is in `/proc/PID` to root where the user may not look at the process (it is not "dumpable"),
-/// whatever its ids are: that is asked of the file's owner. A leader that ended while other threads run counts as gone.
+/// whatever its ids are: that is asked of the file's owner. One with capabilities it does not show to its user either,
+/// unless he has them too: here he is taken for one who has none. A leader that ended while other threads run counts as gone.
 pub fn owner(proc: &Proc, process: ProcessId) -> Ownership {
     match look(proc, process) {
         Ok(ownership) => ownership,
@@ -17,14 +18,14 @@ pub fn owner(proc: &Proc, process: ProcessId) -> Ownership {
 
 fn look(proc: &Proc, process: ProcessId) -> Result<Ownership, ProcError> {
     let before = proc.stat(process.pid)?;
-    let uids = proc.status(process.pid)?.uids;
+    let status = proc.status(process.pid)?;
     let file = proc.file_owner(process.pid)?;
     // Between two looks at one process its number was nobody else's.
     let after = proc.stat(process.pid)?;
     let is_it = [&before, &after].iter().all(|stat| same_process(process.start, stat.start_ticks));
     Ok(if !is_it || after.is_zombie() {
         Ownership::Gone
-    } else if SoleUser::from(uids).is(file) {
+    } else if SoleUser::from(status.uids).is(file) && (status.capabilities == 0 || file == 0) {
         Ownership::Of(file)
     } else {
         Ownership::Shut
@@ -70,28 +71,48 @@ mod tests {
         let uids = || proc.status(child.pid()).map(|status| SoleUser::from(status.uids));
         eventually("it is user 1234", || uids().is_ok_and(|user| user.is(1234)));
         assert_eq!(owner(&proc, id), Ownership::Shut);
+        // Its file gives it a capability: as setcap cap_net_raw+ep does.
+        let capable = compile(folder.path(), "capable", "#include <unistd.h>\nint main(void) { for (;;) pause(); }");
+        let value = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(&capable, "security.capability", &value, flags).expect("root may");
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open).expect("our own folder");
+        let run = format!("exec setpriv --reuid 1234 --regid 1234 --clear-groups {}", capable.display());
+        let child = Child::shell(&run);
+        let id = process(&proc, child.pid());
+        eventually("it runs", || proc.status(child.pid()).is_ok_and(|status| status.capabilities == 0x2000));
+        assert_eq!(owner(&proc, id), Ownership::Shut);
         let child = Child::shell("exec setpriv --reuid 1234 --regid 1234 --clear-groups sleep 100");
         let id = process(&proc, child.pid());
         eventually("it is user 1234's", || owner(&proc, id) == Ownership::Of(1234));
     }
 
     #[test]
-    fn mixed_ids_and_other_owners_are_nobodys() {
+    fn mixed_ids_other_owners_and_capabilities_are_nobodys() {
         let root = ProcRoot::new();
         root.process(7, "x", 3, 1234);
         let proc = root.proc();
         let me = rustix::process::getuid().as_raw();
-        let status = |uids: [u32; 3]| {
+        let status = |uids: [u32; 3], capabilities: &str| {
             let [real, effective, saved] = uids;
-            root.write("7/status", format!("Tgid:\t7\nPPid:\t3\nUid:\t{real}\t{effective}\t{saved}\t0\nNSpid:\t7\n"));
+            root.write(
+                "7/status",
+                format!("Tgid:\t7\nPPid:\t3\nUid:\t{real}\t{effective}\t{saved}\t0\nCapPrm:\t{capabilities}\n"),
+            );
         };
         let check = |uids, wanted| {
-            status(uids);
+            status(uids, "0000000000000000");
             assert_eq!(owner(&proc, process(&proc, Pid(7))), wanted, "{uids:?}");
         };
         check([me, me, me], Ownership::Of(me));
         for mixed in [[me + 1, me, me], [me, me + 1, me], [me, me, me + 1], [me + 1; 3]] {
             check(mixed, Ownership::Shut);
+        }
+        for capabilities in ["0000000000002000", "", "x"] {
+            status([me; 3], capabilities);
+            let wanted = if me == 0 { Ownership::Of(0) } else { Ownership::Shut };
+            assert_eq!(owner(&proc, process(&proc, Pid(7))), wanted, "{capabilities}");
         }
         root.write("7/status", "nonsense");
         assert_eq!(owner(&proc, process(&proc, Pid(7))), Ownership::Shut);
