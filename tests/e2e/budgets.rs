@@ -64,7 +64,7 @@ fn a_process_with_twenty_thousand_files_gets_its_part_of_the_table() {
     assert!(over >= 10_000.0, "{over} meetings over the quota");
     assert!(theirs.count_of(|sample| sample.label("reason") == "file quota") > 0, "{}", theirs.summary());
     assert_whole(&agent.cpu(burner.pid(), 2, 499));
-    assert_eq!(metric(&agent, "pprofd_kernel_files_refused_total"), 0.0, "the table of files was never full");
+    assert!(metric(&agent, "pprofd_kernel_files_refused_total") < 1.0, "the table of files was full");
     let share = metric(&agent, "pprofd_files_held");
     assert!(share < 6_000.0, "{share} files are held");
 }
@@ -123,8 +123,9 @@ fn the_past_of_others_outlives_a_process_with_ever_new_stacks() {
     let burner = burner();
     let live = agent.profile(&format!("pid/{}/debug/pprof/profile?seconds=4", burner.pid()));
     let taken = std::time::Instant::now();
-    let greedy = Target::start(&programs::c("budgets/many_stacks.c", &[]), &[]);
-    let crowded = || metric(&agent, "pprofd_recorder_gone_samples_total{reason=\"recorder full\"}");
+    let path = programs::c("budgets/many_stacks.c", &[]).display().to_string();
+    let greedy = Target::spawn_until("nice", &["-n", "-10", &path], &path);
+    let crowded = || metric(&agent, "pprofd_recorder_gone_samples_total{reason=\"crowded\"}");
     // The highest rate: no two of its samples are alike.
     wait::until_true("the recorder to be full", Duration::from_mins(1), || {
         agent.cpu(greedy.pid(), 4, 999);

@@ -5,7 +5,6 @@ use super::{Agent, Target, agent, programs, wait};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -141,7 +140,7 @@ fn children(pid: u32) -> Vec<u32> {
 /// Memory of the BPF maps that the process holds, each once.
 fn locked(pid: u32) -> u64 {
     let infos = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
-    let texts = infos.map(|info: fs::DirEntry| fs::read_to_string(PathBuf::from(info.path())).unwrap_or_default());
+    let texts = infos.map(|info: fs::DirEntry| fs::read_to_string(info.path()).unwrap_or_default());
     let maps = texts.filter(|text| text.contains("map_id:"));
     maps.map(|text| (field(&text, "map_id:"), field(&text, "memlock:"))).collect::<BTreeMap<_, _>>().values().sum()
 }

@@ -115,3 +115,37 @@ impl Drop for Turn<'_> {
         self.pool.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::TrustDomain;
+
+    const PATIENCE: Duration = Duration::from_mins(1);
+    const PARTIES: Parties = Parties { file: TrustDomain { owner: 0, mount_namespace: 0 }, debug: None };
+
+    #[test]
+    fn names_come_before_tables_and_small_tables_before_large_ones() {
+        let (pool, order) = (Pool::new(1), Mutex::new(Vec::new()));
+        let busy = pool.turn(Urgency::Names, PARTIES, PATIENCE).expect("nobody else asks");
+        std::thread::scope(|scope| {
+            // The least urgent asks first.
+            for urgency in [Urgency::LargeTable, Urgency::SmallTable, Urgency::Names] {
+                let (pool, order) = (&pool, &order);
+                scope.spawn(move || {
+                    let turn = pool.turn(urgency, PARTIES, PATIENCE).expect("its turn comes");
+                    order.lock().unwrap_or_else(PoisonError::into_inner).push(urgency);
+                    drop(turn);
+                });
+                let end = Instant::now() + PATIENCE;
+                while pool.lock().waiting[urgency as usize] == 0 {
+                    assert!(Instant::now() < end, "{urgency:?} does not wait");
+                    std::thread::yield_now();
+                }
+            }
+            drop(busy);
+        });
+        let order = order.into_inner().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(order, [Urgency::Names, Urgency::SmallTable, Urgency::LargeTable]);
+    }
+}
