@@ -2,7 +2,8 @@
 
 use std::path::Path;
 use std::time::Duration;
-use tests::harness::{Agent, Profile, Target, programs, soak, wait};
+use tests::harness::target::dying_with_us;
+use tests::harness::{Agent, Profile, Target, agent, programs, soak, wait};
 
 /// A library to be copied, all of it in one mapping: code lies in the file where it lies in memory.
 fn library(more: &[&str]) -> std::path::PathBuf {
@@ -21,10 +22,17 @@ fn many_files(library: &Path, folder: &Path, count: u32, processes: u32) -> (Tar
     (target, line.split_whitespace().filter_map(|word| word.parse().ok()).collect())
 }
 
-/// A program that uses a CPU whatever else runs, so that there are samples of it.
+/// A program that computes whatever else runs, so that there are samples of it.
 fn burner() -> Target {
     let path = programs::c("burner.c", &[]).display().to_string();
-    Target::spawn_until("nice", &["-n", "-15", &path], &path)
+    Target::spawn_until("nice", &["-n", "-10", &path], &path)
+}
+
+/// The agent, before all that: what is shown is what it does, not who gets the CPU.
+fn start(arguments: &[&str]) -> Agent {
+    let mut command = dying_with_us(Path::new("nice"));
+    command.args(["-n", "-15"]).arg(agent::binary());
+    Agent::start_by(command, arguments)
 }
 
 /// Nearly all samples lead to `main`.
@@ -47,7 +55,7 @@ fn metric(agent: &Agent, line: &str) -> f64 {
 fn a_process_with_twenty_thousand_files_gets_its_part_of_the_table() {
     let folder = tempfile::tempdir().unwrap();
     let burner = burner();
-    let agent = Agent::start(&["--hz", "499"]);
+    let agent = start(&["--hz", "499"]);
     assert_whole(&agent.cpu(burner.pid(), 1, 499));
     let (_many, pids) = many_files(&library(&[]), &folder.path().join("copies"), 20_000, 1);
     // A request for it lists all that it maps.
@@ -56,7 +64,7 @@ fn a_process_with_twenty_thousand_files_gets_its_part_of_the_table() {
     assert!(over >= 10_000.0, "{over} meetings over the quota");
     assert!(theirs.count_of(|sample| sample.label("reason") == "file quota") > 0, "{}", theirs.summary());
     assert_whole(&agent.cpu(burner.pid(), 2, 499));
-    assert_eq!(metric(&agent, "pprofd_kernel_files_refused_total"), 0.0, "the table of files was never full");
+    assert!(metric(&agent, "pprofd_kernel_files_refused_total") < 1.0, "the table of files was full");
     let share = metric(&agent, "pprofd_files_held");
     assert!(share < 6_000.0, "{share} files are held");
 }
@@ -66,7 +74,7 @@ fn a_process_with_twenty_thousand_files_gets_its_part_of_the_table() {
 fn files_that_nobody_meets_any_more_make_room() {
     let folder = tempfile::tempdir().unwrap();
     let burner = burner();
-    let agent = Agent::start(&["--hz", "99"]);
+    let agent = start(&["--hz", "99"]);
     assert_whole(&agent.cpu(burner.pid(), 1, 499));
     let (_many, pids) = many_files(&library(&[]), &folder.path().join("copies"), 20_000, 20);
     let evicted = || metric(&agent, "pprofd_table_evictions_total{reason=\"file table full\"}");
@@ -90,11 +98,12 @@ fn files_that_nobody_meets_any_more_make_room() {
 fn tables_that_do_not_fit_go_and_come_and_no_stack_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let burner = burner();
-    let agent = Agent::start(&["--hz", "299", "--tables-memory", "8MiB"]);
+    let agent = start(&["--hz", "299", "--tables-memory", "8MiB"]);
     assert_whole(&agent.cpu(burner.pid(), 1, 499));
     let (_many, pids) = many_files(&library(&["-DFUNCTIONS"]), &folder.path().join("copies"), 600, 3);
     let evicted = || agent.metric("pprofd_table_evictions_total").unwrap();
     wait::until_true("memory of tables to be used again", Duration::from_mins(1), || {
+        agent.cpu(pids[1], 1, 299);
         metric(&agent, "pprofd_table_waits_total") >= 3.0 && evicted() >= 50.0
     });
     assert_whole(&agent.cpu(burner.pid(), 3, 499));
@@ -110,12 +119,13 @@ fn tables_that_do_not_fit_go_and_come_and_no_stack_is_wrong() {
 /// A process whose every sample is a stack of its own fills the recorder; the past of another stays.
 #[test]
 fn the_past_of_others_outlives_a_process_with_ever_new_stacks() {
-    let agent = Agent::start(&["--hz", "49", "--recorder-memory", "4MiB"]);
+    let agent = start(&["--hz", "49", "--recorder-memory", "4MiB"]);
     let burner = burner();
     let live = agent.profile(&format!("pid/{}/debug/pprof/profile?seconds=4", burner.pid()));
     let taken = std::time::Instant::now();
-    let greedy = Target::start(&programs::c("budgets/many_stacks.c", &[]), &[]);
-    let crowded = || metric(&agent, "pprofd_recorder_gone_samples_total{reason=\"recorder full\"}");
+    let path = programs::c("budgets/many_stacks.c", &[]).display().to_string();
+    let greedy = Target::spawn_until("nice", &["-n", "-10", &path], &path);
+    let crowded = || metric(&agent, "pprofd_recorder_gone_samples_total{reason=\"crowded\"}");
     // The highest rate: no two of its samples are alike.
     wait::until_true("the recorder to be full", Duration::from_mins(1), || {
         agent.cpu(greedy.pid(), 4, 999);

@@ -3,7 +3,7 @@
 
 use super::exact;
 use crate::event::{DecodeError, Event, FileNumber, Frame, MonoTime, ProcessId, Sample, StackCopy, decode};
-use crate::kernel::{Counters, Inventory, KernelSymbols, Losses, Ring};
+use crate::kernel::{Counters, Inventory, KernelSymbols, Losses, Ring, memory};
 use crate::late::Late;
 use crate::record::{Filter, Recorder};
 use crate::tables::Tables;
@@ -29,6 +29,8 @@ const BEAT: Duration = Duration::from_millis(100);
 const LATE_PAUSE: Duration = Duration::from_millis(10);
 /// Beats between two readings of CPU clocks.
 const BEATS_PER_SECOND: u64 = 10;
+/// Beats between two times that free memory is given back.
+const TRIM_BEATS: u64 = 10 * BEATS_PER_SECOND;
 
 /// When each ring was last seen empty, with all it had given to the recorder: CLOCK_MONOTONIC ns.
 #[derive(Default)]
@@ -244,6 +246,9 @@ impl Pumps {
                 self.look_at_all();
             }
             self.tables.look_again();
+            if beat.is_multiple_of(TRIM_BEATS) {
+                memory::give_back();
+            }
             self.read_clocks();
         }
     }

@@ -10,6 +10,7 @@ mod inventory;
 mod kallsyms;
 pub mod landlock;
 mod load;
+pub mod memory;
 #[cfg(feature = "bpf-log")]
 mod messages;
 mod offsets;

@@ -130,7 +130,9 @@ impl Tables {
         let again = self.0.files().again(seconds());
         if !again.is_empty() {
             let mut publisher = self.0.publisher();
-            again.into_iter().for_each(|file| self.0.forget(&mut publisher, file, Eviction::Again));
+            for file in again {
+                self.0.forget(&mut publisher, file, Eviction::Again);
+            }
         }
     }
 
@@ -331,13 +333,17 @@ impl Inside {
             let mut publisher = self.publisher();
             let excess = self.files().excess(&self.uses);
             let evicted = excess.len();
-            excess.into_iter().for_each(|(file, why)| self.forget(&mut publisher, file, why));
+            for (file, why) in excess {
+                self.forget(&mut publisher, file, why);
+            }
             drop(publisher);
             let forgotten = self.files().forget(&self.uses);
             if evicted + forgotten.len() == 0 {
                 break;
             }
-            forgotten.into_iter().for_each(|file| self.descriptors.remove(file));
+            for file in forgotten {
+                self.descriptors.remove(file);
+            }
         }
         self.settled.notify_all();
     }

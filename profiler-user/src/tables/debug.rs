@@ -71,26 +71,42 @@ impl Outcome {
 pub(super) struct Settled {
     /// What was counted last.
     counted: Option<Outcome>,
-    /// None is looked for, until this time if there is one.
-    without: Option<Option<Instant>>,
+    without: Without,
     tries: u8,
+}
+
+/// Whether a debug file is looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Without {
+    /// It is.
+    #[default]
+    No,
+    /// Not before this time.
+    Until(Instant),
+    /// Never.
+    Always,
 }
 
 impl Settled {
     /// It needs no debug file, or there is none that can be used.
     pub(super) fn is_without(&self) -> bool {
-        self.without.is_some_and(|again| again.is_none_or(|again| Instant::now() < again))
+        match self.without {
+            Without::No => false,
+            Without::Until(again) => Instant::now() < again,
+            Without::Always => true,
+        }
     }
 
     /// It needs none.
     pub(super) fn needs_none(&mut self) {
-        self.without = Some(None);
+        self.without = Without::Always;
     }
 
     /// There is none that can be used; if it only took too long, not for now.
     fn refuse(&mut self, slow: bool) {
         self.tries = self.tries.saturating_add(1);
-        self.without = Some((slow && self.tries < TRIES).then(|| Instant::now() + AGAIN));
+        let again = slow && self.tries < TRIES;
+        self.without = if again { Without::Until(Instant::now() + AGAIN) } else { Without::Always };
     }
 
     /// True if this outcome is news of the file.
@@ -275,12 +291,12 @@ mod tests {
         for turn in 1..=TRIES {
             files.refuse(FileNumber(1), &mut settled, &WorkerError::TimedOut);
             assert!(settled.is_without(), "not at once");
-            assert_eq!(settled.without.flatten().is_some(), turn < TRIES, "turn {turn}");
+            assert_eq!(settled.without != Without::Always, turn < TRIES, "turn {turn}");
         }
         let mut settled = Settled::default();
         files.refuse(FileNumber(1), &mut settled, &WorkerError::Died);
-        assert_eq!(settled.without, Some(None));
-        let mut due = Settled { without: Some(Some(Instant::now())), ..Settled::default() };
+        assert_eq!(settled.without, Without::Always);
+        let mut due = Settled { without: Without::Until(Instant::now()), ..Settled::default() };
         assert!(!due.is_without());
         due.needs_none();
         assert!(due.is_without());

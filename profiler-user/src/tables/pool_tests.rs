@@ -124,7 +124,9 @@ impl Bench {
             if victims.is_empty() && !self.pool.has_left() {
                 return Err(PoolError::Full);
             }
-            victims.iter().for_each(|(file, _)| self.pool.remove(*file));
+            for (file, _) in &victims {
+                self.pool.remove(*file);
+            }
             self.pool.drained();
             self.evicted.extend(victims);
         }
@@ -192,7 +194,9 @@ fn what_a_process_holds_beyond_its_part_goes_before_what_others_hold() {
         bench.place(greedy, &table(0, 60, 100)).expect("its own go");
     }
     assert!(bench.evicted.iter().all(|(file, why)| file.0 >= 1_000 && *why == Eviction::Share));
-    bases.iter().for_each(|base| bench.assert_whole(*base, &old));
+    for base in bases {
+        bench.assert_whole(base, &old);
+    }
 }
 
 #[test]
@@ -205,8 +209,9 @@ fn chunks_in_use_of_which_most_is_used_no_more_are_put_together() {
     }
     bench.now += 100;
     (2..=26).step_by(2).for_each(|file| bench.uses.touch(FileNumber(file), bench.now));
-    let victims: Vec<u32> = (1..=26).step_by(2).collect();
-    victims.iter().for_each(|file| bench.pool.remove(FileNumber(*file)));
+    for file in (1..=26).step_by(2) {
+        bench.pool.remove(FileNumber(file));
+    }
     for file in 100..104 {
         let owner = Owner { file: FileNumber(file), process: Pid(file) };
         bench.place(owner, &table(0, 20, 700)).expect("chunks that are mostly empty make room");

@@ -159,6 +159,7 @@ mod tests {
     use super::*;
 
     const WORKERS: usize = 2;
+    const PATIENCE: Duration = Duration::from_mins(1);
 
     fn claim(owner: u32, urgency: Urgency) -> Claim {
         let file = TrustDomain { owner, mount_namespace: 1 };
@@ -202,5 +203,31 @@ mod tests {
         // One that cannot go itself is in nobody's way.
         let state = State { waiting: vec![(1, suspect)], ..running(&[(suspect, LONG * 2)]) };
         assert!(state.may_run(&claim(8, Urgency::SmallTable), WORKERS));
+    }
+
+    #[test]
+    fn names_come_before_tables_and_small_tables_before_large_ones() {
+        let (pool, order) = (Pool::new(1), Mutex::new(Vec::new()));
+        let busy = pool.turn(claim(7, Urgency::Names), PATIENCE).expect("nobody else asks");
+        std::thread::scope(|scope| {
+            // The least urgent asks first.
+            for (waiting, urgency) in [Urgency::LargeTable, Urgency::SmallTable, Urgency::Names].into_iter().enumerate()
+            {
+                let (pool, order) = (&pool, &order);
+                scope.spawn(move || {
+                    let turn = pool.turn(claim(7, urgency), PATIENCE).expect("its turn comes");
+                    order.lock().unwrap_or_else(PoisonError::into_inner).push(urgency);
+                    drop(turn);
+                });
+                let end = Instant::now() + PATIENCE;
+                while pool.lock().waiting.len() <= waiting {
+                    assert!(Instant::now() < end, "{urgency:?} does not wait");
+                    std::thread::yield_now();
+                }
+            }
+            drop(busy);
+        });
+        let order = order.into_inner().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(order, [Urgency::Names, Urgency::SmallTable, Urgency::LargeTable]);
     }
 }
