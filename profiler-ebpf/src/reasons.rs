@@ -54,6 +54,7 @@ reasons! {
     CompleteAtZero = 18, "complete at zero", "The stack was walked to a return address of zero: a fiber or coroutine ends so; no unwind table says that it does.";
     JitCodeWithoutFramePointer = 19, "jit code without frame pointer", "The stack ends in code that the process made itself, whose compiler uses the frame pointer's register for something else.";
     CopyTooShort = 20, "stack copy too short", "The stack was walked later, from a copy of its innermost pages, and goes on beyond them.";
+    FileQuota = 21, "file quota", "The process ran code of more new files in a short time than one process may have; the stack stops at one that was not taken.";
     // 32..: records and ticks that are lost.
     RingFull = 32, "ring full", "The ring buffer had no room for the record.";
     TimerLate = 33, "timer late", "The sampling timer fired late and stood for several ticks.";

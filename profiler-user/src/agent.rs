@@ -1,15 +1,18 @@
 //! Builds the parts, owns the threads and the order of shutdown.
 
+mod about;
 mod made_code;
 mod metrics;
 mod moved_text;
+mod notify;
 mod pumps;
+mod socket;
 mod sources;
 
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_SOCKET, SocketPath, TokenFile};
 use crate::doctor::{self, StartupError};
 use crate::event::Pid;
-use crate::http::{App, HttpConfig, router, serve};
+use crate::http::{About, App, HttpConfig, Listeners, Local, router, serve};
 use crate::kernel::{self, Inventory, KernelSymbols, LoadConfig, Parts};
 use crate::kind::profiler::Profiler;
 use crate::late::Late;
@@ -18,6 +21,7 @@ use crate::symbolize::Symbolizer;
 use crate::tables::{Tables, TablesConfig};
 use crate::target::open::{KeyOf, Opener, OpenerConfig};
 use crate::target::{Proc, clock, limits, vdso};
+use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{logging, rooms};
 use crate::watch::{Watch, WatchConfig};
@@ -27,16 +31,24 @@ use made_code::MadeNames;
 use moved_text::CodeWithoutFile;
 use profiler_ebpf::abi::event::FileKey;
 use pumps::{Orders, Pumps, RingClocks};
+use socket::SocketFile;
 use sources::{LateTargets, Sources};
 use std::net::TcpListener;
 use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use socket::SocketError;
+
 /// How long a worker may take over one question.
 const WORKER_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What is said of an address without tokens.
+const OPEN_TO_ALL: &str =
+    "this address is open to every local user, who sees all processes by it: --token-file closes it";
 
 /// Runs the agent until it is told to stop.
 #[expect(clippy::needless_pass_by_value, reason = "the agent owns its configuration for its whole life")]
@@ -47,9 +59,37 @@ pub fn run(config: Config) -> Result<(), StartupError> {
     for warning in report.warnings() {
         tracing::warn!("{warning}");
     }
-    let listener = TcpListener::bind(config.listen).map_err(|e| StartupError::of_bind(config.listen, e))?;
+    let tokens = config.token_file.as_deref().map(TokenFile::open).transpose()?.map(Arc::new);
+    let network = TcpListener::bind(config.listen).map_err(|e| StartupError::of_bind(config.listen, e))?;
+    let (listener, _removed_at_the_end) = local_socket(&config.socket)?.unzip();
+    let local = listener.map(|listener| Local { listener, groups: kernel::peer_groups });
     limits::raise_open_files();
-    serve_until_stopped(&config, listener).map_err(StartupError::Bug)
+    serve_until_stopped(&config, Listeners { network, local }, tokens).map_err(StartupError::of_start)
+}
+
+/// The Unix socket. Where it was not asked for the agent goes on without one.
+fn local_socket(path: &SocketPath) -> Result<Option<(UnixListener, SocketFile)>, SocketError> {
+    let bound = match path {
+        SocketPath::Off => return Ok(None),
+        SocketPath::At(path) => socket::bind(path)?,
+        SocketPath::Default => match socket::bind(Path::new(DEFAULT_SOCKET)) {
+            Ok(bound) => bound,
+            Err(error) => {
+                tracing::warn!("{:#}", anyhow::Error::from(error));
+                return Ok(None);
+            }
+        },
+    };
+    tracing::info!("listening on the socket {}", path);
+    Ok(Some(bound))
+}
+
+/// Starts the parts for a command that asks them itself. Only warnings are logged.
+pub fn start_quietly(config: &Config) -> Result<Running, StartupError> {
+    doctor::require(&doctor::check())?;
+    logging::init_for_command().map_err(|e| StartupError::Bug(e.into()))?;
+    limits::raise_open_files();
+    start(config).map_err(StartupError::Bug)
 }
 
 /// Runs a symbol worker.
@@ -63,7 +103,7 @@ pub fn ebpf_info(path: &Path) -> Result<String, StartupError> {
     let facts = std::fs::read(path)
         .with_context(|| format!("cannot read {}", path.display()))
         .and_then(|object| Ok(kernel::inspect(&object)?))
-        .map_err(StartupError::Bug)?;
+        .map_err(StartupError::of_start)?;
     let count = |count: Option<u32>| count.map_or_else(|| "?".to_owned(), |count| count.to_string());
     let line =
         |fact: &kernel::ProgramFacts| format!("{} {} {}\n", fact.name, count(fact.verified), count(fact.translated));
@@ -106,6 +146,8 @@ pub struct Running {
     pub profiler: Profiler,
     /// What all rooms count.
     pub metrics: Arc<Metrics>,
+    /// What it says of itself for a bug report.
+    pub about: About,
     tables: Tables,
     pumps: pumps::Running,
 }
@@ -190,29 +232,45 @@ pub fn start(config: &Config) -> anyhow::Result<Running> {
     rooms::worker(&metrics, &worker);
     rooms::late(&metrics, &late);
     rooms::recorder(&metrics, &recorder);
-    metrics::kernel(&metrics, &counters, attached);
+    let attached = Arc::new(attached);
+    metrics::kernel(&metrics, &counters, &attached);
     metrics::tables(&metrics, &tables);
+    metrics::files(&metrics, &tables);
     let max_seconds = u32::try_from(config.max_window.as_secs()).unwrap_or(u32::MAX);
     let profiler = Profiler::new(recorder, watch, sources, symbolizer, max_seconds);
-    Ok(Running { profiler, metrics, tables, pumps })
+    Ok(Running { profiler, metrics, about: about::about(config, &attached), tables, pumps })
 }
 
 /// Runs the parts and answers by HTTP until it is told to stop.
-fn serve_until_stopped(config: &Config, listener: TcpListener) -> anyhow::Result<()> {
+fn serve_until_stopped(config: &Config, listeners: Listeners, tokens: Option<Arc<TokenFile>>) -> anyhow::Result<()> {
     let running = start(config)?;
-    let listen = listener.local_addr().context("cannot read the address that was bound")?;
-    let http = HttpConfig { listen, max_requests: config.max_requests };
-    let app = App::new(running.profiler.clone(), Arc::clone(&running.metrics), Arc::new(|| Ok(())), &http);
+    let listen = listeners.network.local_addr().context("cannot read the address that was bound")?;
+    let (audit, audit_end) = Audit::to(std::io::stdout()).context("cannot start the thread of the audit")?;
+    rooms::audit(&running.metrics, &audit);
+    let open_to = if tokens.is_some() { "this address wants a token" } else { OPEN_TO_ALL };
+    let http = HttpConfig {
+        listen,
+        allowed_hosts: config.allowed_hosts.clone(),
+        tokens,
+        socket_group: config.socket_group,
+        max_requests: config.max_requests,
+        max_response: config.max_response,
+    };
+    let connections = http.max_connections();
+    let app = App::new(running.profiler.clone(), Arc::clone(&running.metrics), Arc::new(|| Ok(())), audit, http);
+    let app = app.about(Arc::clone(&running.about));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the HTTP runtime")?;
     tracing::info!("listening on http://{listen}");
-    tracing::info!("this address is open to every local user");
-    let served = runtime.block_on(serve(listener, router(app), stop_signal()));
+    tracing::info!("{open_to}");
+    notify::ready();
+    let served = runtime.block_on(serve(listeners, router(app), connections, stop_signal()));
     running.stop();
     runtime.shutdown_timeout(Duration::from_secs(2));
+    audit_end.wait();
     served.context("cannot serve HTTP")
 }
 
@@ -227,6 +285,7 @@ async fn stop_signal() {
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
+    notify::stopping();
 }
 
 /// The process as the kernel side identifies it, if it lives and maps code.

@@ -1,5 +1,7 @@
 //! The command line: flags and their environment variables, what each command does, and the exit codes.
 
+use crate::command::printable::clean_lines;
+use crate::command::{CommandError, completions, man, pprof, record as recording, top};
 use crate::config::{Config, ConfigError, Settings, Size};
 use crate::doctor::{self, StartupError};
 use crate::exit::Exit;
@@ -8,7 +10,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Profiles every process of a Linux host with eBPF and serves the profiles as Go's pprof does.
@@ -35,7 +37,29 @@ pub enum Command {
         /// Say of this program or library instead what a profile can show of it: names, lines, and how its stacks are unwound
         #[arg(long, value_name = "PATH")]
         file: Option<PathBuf>,
+        /// Say it as JSON
+        #[arg(long, conflicts_with = "file")]
+        json: bool,
+        /// Write what a bug report needs into one file: this report, versions, and settings, metrics and last log lines of an
+        /// agent that runs. It says what is inside
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "json"], num_args = 0..=1,
+              default_missing_value = "pprofd-bundle.tar.gz")]
+        bundle: Option<PathBuf>,
+        /// Where that agent answers: ADDRESS:PORT or the path of its Unix socket [default: where an agent listens that is
+        /// started now]
+        #[arg(long, value_name = "PLACE", requires = "bundle", value_parser = doctor::Place::parse)]
+        agent: Option<doctor::Place>,
     },
+    /// Record one profile of a process or a command, by a running agent or without one, and show what used most.
+    Record(Box<recording::Arguments>),
+    /// Show which processes use the CPUs now, or which functions of one process.
+    Top(Box<top::Arguments>),
+    /// Take a profile from a running agent and open it with `go tool pprof`.
+    Pprof(Box<pprof::Arguments>),
+    /// Print a script that completes this command line in a shell.
+    Completions(completions::Arguments),
+    /// Print the manual.
+    Man(man::Arguments),
     /// Load each program of a BPF object into this kernel and print its name, the instructions that the verifier walked, and
     /// those after translation.
     #[command(hide = true)]
@@ -52,9 +76,26 @@ pub enum Command {
 /// Flags of `serve`. All are optional, so that the configuration file can say what they do not.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Flags {
-    /// Address and port of HTTP; a loopback address [default: 127.0.0.1:7060]
+    /// Address and port of HTTP; other than a loopback address only with --allow-remote and --token-file [default: 127.0.0.1:7060]
     #[arg(long, env = "PPROFD_LISTEN", value_name = "ADDR")]
     listen: Option<String>,
+    /// Unix socket of HTTP, which knows its callers by their user ids; `none` for none [default: /run/pprofd/pprofd.sock]
+    #[arg(long, env = "PPROFD_SOCKET", value_name = "PATH")]
+    socket: Option<String>,
+    /// Group whose members see all processes by the Unix socket, as root does; others see those that are wholly their own
+    #[arg(long, env = "PPROFD_SOCKET_GROUP", value_name = "GROUP")]
+    socket_group: Option<String>,
+    /// File of tokens, a line each `NAME SCOPE TOKEN` with the scope all, metrics or uid=N: every request to the address must
+    /// then bring one, as bearer or as password
+    #[arg(long, env = "PPROFD_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Let --listen have an address that other hosts reach
+    #[arg(long, env = "PPROFD_ALLOW_REMOTE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    allow_remote: Option<bool>,
+    /// Name by which a proxy calls the loopback address; may be given several times
+    #[arg(long, env = "PPROFD_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',')]
+    allowed_host: Option<Vec<String>>,
     /// Samples a second of every process, always; 0 to 999, 0 is off [default: 19]
     #[arg(long, env = "PPROFD_HZ", value_name = "N")]
     hz: Option<u64>,
@@ -73,6 +114,9 @@ pub struct Flags {
     /// Requests served at a time [default: 1024]
     #[arg(long, env = "PPROFD_MAX_REQUESTS", value_name = "N")]
     max_requests: Option<u64>,
+    /// Longest answer [default: 64MiB]
+    #[arg(long, env = "PPROFD_MAX_RESPONSE", value_name = "SIZE")]
+    max_response: Option<Size>,
     /// Memory for samples on their way from the kernel; a power of two [default: 8MiB]
     #[arg(long, env = "PPROFD_RING_MEMORY", value_name = "SIZE")]
     ring_memory: Option<Size>,
@@ -109,12 +153,18 @@ impl Flags {
     fn settings(self) -> Settings {
         Settings {
             listen: self.listen,
+            socket: self.socket,
+            socket_group: self.socket_group,
+            token_file: self.token_file,
+            allow_remote: self.allow_remote,
+            allowed_host: self.allowed_host,
             hz: self.hz,
             recorder_memory: self.recorder_memory,
             tables_memory: self.tables_memory,
             names_memory: self.names_memory,
             max_seconds: self.max_seconds,
             max_requests: self.max_requests,
+            max_response: self.max_response,
             ring_memory: self.ring_memory,
             workers: self.workers,
             worker_memory: self.worker_memory,
@@ -170,8 +220,18 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         None => serve(cli.serve),
         Some(Command::Serve(flags)) => serve(*flags),
-        Some(Command::Doctor { file: None }) => diagnose(),
-        Some(Command::Doctor { file: Some(path) }) => finish(doctor::describe(&path).map(|lines| print(&lines))),
+        Some(Command::Doctor { file: Some(path), .. }) => finish(doctor::describe(&path).map(|lines| print(&lines))),
+        Some(Command::Record(arguments)) => ended(recording::run(&arguments)),
+        Some(Command::Top(arguments)) => ended(top::run(&arguments).map(|()| Exit::Done.into())),
+        Some(Command::Pprof(arguments)) => ended(pprof::run(&arguments).map(|()| Exit::Done.into())),
+        Some(Command::Completions(arguments)) => {
+            ended(completions::run(&arguments, Cli::documented()).map(|()| Exit::Done.into()))
+        }
+        Some(Command::Man(arguments)) => ended(man::run(&arguments, Cli::documented()).map(|()| Exit::Done.into())),
+        Some(Command::Doctor { bundle: Some(path), agent, .. }) => {
+            finish(bundle(&path, agent).map(|said| print(&said)))
+        }
+        Some(Command::Doctor { json, .. }) => diagnose(json),
         Some(Command::EbpfInfo { object }) => finish(crate::agent::ebpf_info(&object).map(|lines| print(&lines))),
         Some(Command::SymbolWorker) => crate::agent::symbol_worker(),
     }
@@ -192,10 +252,37 @@ fn finish(done: Result<(), StartupError>) -> ExitCode {
     }
 }
 
-fn diagnose() -> ExitCode {
-    let report = doctor::check();
-    let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    print(&report.table(colors));
+fn ended(done: Result<ExitCode, CommandError>) -> ExitCode {
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            let exit = error.exit();
+            // It may say what a target or somebody who poses as an agent said.
+            complain(&clean_lines(&format!("pprofd: {:#}", anyhow::Error::from(error))));
+            exit.into()
+        }
+    }
+}
+
+/// The settings of an agent that were started now are those of the environment, since no flag is given.
+fn bundle(path: &Path, agent: Option<doctor::Place>) -> Result<String, StartupError> {
+    let bare = Cli::read(["pprofd".into()]).map_err(|error| StartupError::Bug(error.into()))?;
+    let config = bare.serve.config()?;
+    let place = agent.unwrap_or(doctor::Place::Address(config.listen));
+    Ok(doctor::bundle(path, &doctor::examine(), &config, &place)?)
+}
+
+fn diagnose(json: bool) -> ExitCode {
+    let report = doctor::examine();
+    if json {
+        match report.json() {
+            Ok(text) => print(&text),
+            Err(error) => return finish(Err(StartupError::Bug(error.into()))),
+        }
+    } else {
+        let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        print(&report.table(colors));
+    }
     report.exit().into()
 }
 
@@ -247,12 +334,14 @@ mod tests {
         let size = |bytes| Size(bytes).to_string();
         for (flag, value) in [
             ("listen", default.listen.to_string()),
+            ("socket", default.socket.to_string()),
             ("hz", default.hz.to_string()),
             ("recorder-memory", size(default.recorder_memory)),
             ("tables-memory", size(default.tables_memory)),
             ("names-memory", size(default.names_memory)),
             ("max-seconds", default.max_window.as_secs().to_string()),
             ("max-requests", default.max_requests.to_string()),
+            ("max-response", size(default.max_response)),
             ("ring-memory", size(default.ring_memory)),
             ("workers", default.workers.to_string()),
             ("worker-memory", size(default.worker_memory)),

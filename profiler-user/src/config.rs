@@ -1,11 +1,18 @@
 //! What was typed, set in the environment and written in the file, checked once: [`Config`]. Nothing later on asks
 //! whether a value is sensible, and nothing is opened, bound or loaded before all are.
 
+mod access;
 mod size;
+mod socket;
+mod token_file;
+mod tokens;
 
 pub use size::{Size, SizeError};
+pub use socket::{DEFAULT_SOCKET, SocketPath};
+pub use token_file::{TokenFile, TokenFileError};
+pub use tokens::{Scope, Token, Tokens, TokensError};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -19,10 +26,18 @@ const GIB: u64 = 1 << 30;
 const MAX_FILE: u64 = MIB;
 
 /// The agent's settings, every one within its bounds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Config {
-    /// Where HTTP listens; a loopback address.
+    /// Where HTTP listens; a loopback address unless remote access is allowed and there are tokens.
     pub listen: SocketAddr,
+    /// Where the Unix socket is.
+    pub socket: SocketPath,
+    /// Members of this group see all by the Unix socket, as root does.
+    pub socket_group: Option<u32>,
+    /// Tokens, one of which every request by the network must bring.
+    pub token_file: Option<PathBuf>,
+    /// Names by which the loopback address may be called, beside its own.
+    pub allowed_hosts: Vec<String>,
     /// Samples a second of every process, always; 0 is off.
     pub hz: u32,
     /// Budget of the recorder, bytes.
@@ -35,6 +50,8 @@ pub struct Config {
     pub max_window: Duration,
     /// Requests that are served at a time.
     pub max_requests: usize,
+    /// Bytes that an answer may have.
+    pub max_response: u64,
     /// Size of the sample ring, bytes; a power of two.
     pub ring_memory: u64,
     /// Symbol workers.
@@ -54,12 +71,17 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7060)),
+            socket: SocketPath::Default,
+            socket_group: None,
+            token_file: None,
+            allowed_hosts: Vec::new(),
             hz: 19,
             recorder_memory: 64 * MIB,
             tables_memory: 128 * MIB,
             names_memory: 32 * MIB,
             max_window: Duration::from_mins(5),
             max_requests: 1024,
+            max_response: 64 * MIB,
             ring_memory: 8 * MIB,
             workers: 2,
             worker_memory: GIB,
@@ -77,6 +99,16 @@ impl Default for Config {
 pub struct Settings {
     /// `listen`.
     pub listen: Option<String>,
+    /// `socket`.
+    pub socket: Option<String>,
+    /// `socket-group`.
+    pub socket_group: Option<String>,
+    /// `token-file`.
+    pub token_file: Option<PathBuf>,
+    /// `allow-remote`.
+    pub allow_remote: Option<bool>,
+    /// `allowed-host`.
+    pub allowed_host: Option<Vec<String>>,
     /// `hz`.
     pub hz: Option<u64>,
     /// `recorder-memory`.
@@ -89,6 +121,8 @@ pub struct Settings {
     pub max_seconds: Option<u64>,
     /// `max-requests`.
     pub max_requests: Option<u64>,
+    /// `max-response`.
+    pub max_response: Option<Size>,
     /// `ring-memory`.
     pub ring_memory: Option<Size>,
     /// `workers`.
@@ -130,9 +164,22 @@ pub enum ConfigError {
     Address(String),
     /// Would be reachable from elsewhere.
     #[error(
-        "--listen {0} is not a loopback address: remote access is not in this version, so use 127.0.0.1 or [::1] (and an SSH tunnel to reach it from elsewhere)"
+        "--listen {address} can be reached from other hosts: {missing}; or use 127.0.0.1 or [::1], and an SSH tunnel from elsewhere"
     )]
-    Remote(SocketAddr),
+    Remote {
+        /// Where.
+        address: SocketAddr,
+        /// Which flags are missing.
+        missing: &'static str,
+    },
+    /// No such group.
+    #[error("--socket-group {0} is no group: write a name of /etc/group, or a number")]
+    Group(String),
+    /// No place for a socket.
+    #[error(
+        "--socket {0} is no path for a socket: write an absolute path of at most 107 bytes without `..`, or `none`"
+    )]
+    Socket(String),
     /// A number out of its bounds.
     #[error("--{name} {value} is out of bounds: it must be {least} to {most}")]
     Bounds {
@@ -166,12 +213,18 @@ impl Settings {
     pub fn or(self, other: Settings) -> Settings {
         Settings {
             listen: self.listen.or(other.listen),
+            socket: self.socket.or(other.socket),
+            socket_group: self.socket_group.or(other.socket_group),
+            token_file: self.token_file.or(other.token_file),
+            allow_remote: self.allow_remote.or(other.allow_remote),
+            allowed_host: self.allowed_host.or(other.allowed_host),
             hz: self.hz.or(other.hz),
             recorder_memory: self.recorder_memory.or(other.recorder_memory),
             tables_memory: self.tables_memory.or(other.tables_memory),
             names_memory: self.names_memory.or(other.names_memory),
             max_seconds: self.max_seconds.or(other.max_seconds),
             max_requests: self.max_requests.or(other.max_requests),
+            max_response: self.max_response.or(other.max_response),
             ring_memory: self.ring_memory.or(other.ring_memory),
             workers: self.workers.or(other.workers),
             worker_memory: self.worker_memory.or(other.worker_memory),
@@ -184,8 +237,14 @@ impl Settings {
     /// Checks everything.
     pub fn validate(self) -> Result<Config, ConfigError> {
         let default = Config::default();
+        let listen = self.listen.map_or(Ok(default.listen), |text| access::address(&text))?;
+        access::check_remote(listen, self.allow_remote.unwrap_or(false), self.token_file.as_ref())?;
         Ok(Config {
-            listen: self.listen.map_or(Ok(default.listen), |text| loopback(&text))?,
+            listen,
+            socket: self.socket.map_or(Ok(default.socket), |text| SocketPath::parse(&text))?,
+            socket_group: self.socket_group.map(|text| access::group(&text)).transpose()?,
+            token_file: self.token_file,
+            allowed_hosts: self.allowed_host.unwrap_or_default(),
             hz: count("hz", self.hz, 0..=999)?.unwrap_or(default.hz),
             recorder_memory: memory("recorder-memory", self.recorder_memory, 4 * MIB..=64 * GIB)?
                 .unwrap_or(default.recorder_memory),
@@ -196,6 +255,7 @@ impl Settings {
             max_window: count("max-seconds", self.max_seconds, 1..=86_400)?
                 .map_or(default.max_window, |seconds: u32| Duration::from_secs(seconds.into())),
             max_requests: count("max-requests", self.max_requests, 1..=65_536)?.unwrap_or(default.max_requests),
+            max_response: memory("max-response", self.max_response, 64 * KIB..=GIB)?.unwrap_or(default.max_response),
             ring_memory: ring("ring-memory", self.ring_memory)?.unwrap_or(default.ring_memory),
             workers: count("workers", self.workers, 1..=4)?.unwrap_or(default.workers),
             worker_memory: memory("worker-memory", self.worker_memory, 128 * MIB..=64 * GIB)?
@@ -227,13 +287,6 @@ fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn loopback(text: &str) -> Result<SocketAddr, ConfigError> {
-    let port = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
-    let named = port.map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let address = named.or_else(|| text.parse().ok()).ok_or_else(|| ConfigError::Address(text.to_owned()))?;
-    if address.ip().is_loopback() { Ok(address) } else { Err(ConfigError::Remote(address)) }
-}
-
 fn count<T: TryFrom<u64>>(
     name: &'static str,
     value: Option<u64>,
@@ -258,7 +311,7 @@ fn memory(name: &'static str, value: Option<Size>, valid: RangeInclusive<u64>) -
 fn ring(name: &'static str, value: Option<Size>) -> Result<Option<u64>, ConfigError> {
     match value {
         Some(size) if !size.0.is_power_of_two() => Err(ConfigError::PowerOfTwo { name, value: size }),
-        value => memory(name, value, 256 * KIB..=GIB),
+        value => memory(name, value, 64 * KIB..=GIB),
     }
 }
 
@@ -298,6 +351,9 @@ mod tests {
             names-memory = "32MiB"
             max-seconds = 300
             max-requests = 1024
+            max-response = "64MiB"
+            allow-remote = false
+            allowed-host = []
             ring-memory = "8MiB"
             workers = 2
             worker-memory = "1GiB"
@@ -322,7 +378,7 @@ mod tests {
         let recorder = "--recorder-memory 1MiB is out of bounds: it must be 4MiB to 64GiB";
         assert_eq!(refused("recorder-memory = '1MiB'"), recorder);
         assert_eq!(refused("ring-memory = '3MiB'"), "--ring-memory 3MiB is not a power of two");
-        assert_eq!(refused("ring-memory = 4096"), "--ring-memory 4KiB is out of bounds: it must be 256KiB to 1GiB");
+        assert_eq!(refused("ring-memory = 4096"), "--ring-memory 4KiB is out of bounds: it must be 64KiB to 1GiB");
         for toml in [
             "max-seconds = 0",
             "max-requests = 0",
@@ -335,14 +391,25 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_addresses_are_listened_on() {
+    fn only_loopback_addresses_are_listened_on_unless_remote_access_is_made_safe() {
         let listen = |text: &str| Settings { listen: Some(text.into()), ..Settings::default() }.validate();
         for text in ["127.0.0.1:7060", "127.9.9.9:1", "[::1]:0", "localhost:80"] {
             assert!(listen(text).is_ok(), "{text}");
         }
         for text in ["0.0.0.0:7060", "192.0.2.1:80", "[::]:7060", "[::ffff:192.0.2.1]:80"] {
-            assert!(matches!(listen(text), Err(ConfigError::Remote(_))), "{text}");
+            assert!(matches!(listen(text), Err(ConfigError::Remote { .. })), "{text}");
         }
+        let remote = |more: &str| settings(&format!("listen = '0.0.0.0:7060'\n{more}")).validate();
+        for (more, missing) in [
+            ("", "--allow-remote and --token-file FILE, so that not everybody may ask, are missing"),
+            ("allow-remote = true", "--token-file FILE, so that not everybody may ask, is missing"),
+            ("token-file = '/t'", "--allow-remote is missing"),
+            ("allow-remote = false\ntoken-file = '/t'", "--allow-remote is missing"),
+        ] {
+            let said = remote(more).expect_err(more).to_string();
+            assert!(said.contains(&format!("from other hosts: {missing};")), "{said}");
+        }
+        assert!(remote("allow-remote = true\ntoken-file = '/t'").is_ok());
         for text in ["", "7060", ":7060", "127.0.0.1", "localhost", "example.com:80"] {
             assert!(matches!(listen(text), Err(ConfigError::Address(_))), "{text}");
         }

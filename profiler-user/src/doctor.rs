@@ -1,23 +1,50 @@
 //! What this host allows, why not, and what to do. `pprofd doctor` prints the list; errors at start-up come from the
-//! same one. `pprofd doctor --file` tells what a profile can show of one file.
+//! same one. `pprofd doctor --file` tells what a profile can show of one file, `--bundle` writes what a bug report needs.
 
+mod bundle;
+mod capabilities;
 mod checks;
 mod facts;
+mod features;
+mod fetch;
 mod file;
 mod file_lines;
+mod probe;
 mod report;
+mod table;
 
+pub use bundle::{BundleError, bundle};
+pub use capabilities::{CAPABILITIES, Capability, Needed, Stated};
+pub use features::{Allowed, Offer};
+pub use fetch::Place;
 pub use file::{FileError, describe};
 pub use report::{Check, Report, Verdict};
 
-use crate::config::ConfigError;
+use crate::agent::SocketError;
+use crate::config::{ConfigError, TokenFileError};
 use crate::exit::Exit;
+use crate::kernel::KernelError;
 use std::io;
 use std::net::SocketAddr;
 
 /// Looks at this host.
 pub fn check() -> Report {
-    checks::judge(&facts::Facts::of_this_host())
+    looked_at(false)
+}
+
+/// Looks at this host and tries out what the agent does at its start.
+pub fn examine() -> Report {
+    looked_at(true)
+}
+
+fn looked_at(tried: bool) -> Report {
+    let facts = facts::Facts::of_this_host();
+    let mut checks = checks::judge(&facts);
+    // What is known to be impossible would only fail again, with a poorer reason.
+    if tried && !checks.iter().any(|check| matches!(check.verdict, Verdict::Fail(_))) {
+        checks.extend(probe::checks());
+    }
+    Report::new(checks, capabilities::stated(facts.capabilities))
 }
 
 /// What stops the agent on this host: exit code and text. `None` if it can run.
@@ -57,15 +84,34 @@ pub enum StartupError {
         #[source]
         source: io::Error,
     },
+    /// The Unix socket that was asked for cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// There are no tokens.
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
     /// A file of which nothing can be said.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The file for a bug report cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// Everything else: a bug, or a host that we do not understand yet.
     #[error("pprofd could not do its work, which is a bug")]
     Bug(#[source] anyhow::Error),
 }
 
 impl StartupError {
+    /// The error of an agent that could not start: what the kernel refused is the host's, all else a bug.
+    pub fn of_start(error: anyhow::Error) -> StartupError {
+        match error.chain().find_map(|cause| cause.downcast_ref::<KernelError>()).map(probe::refused) {
+            Some(Check { verdict: Verdict::Fail(exit), finding, remedy, name }) => {
+                StartupError::Host { exit, text: format!("{name}: {finding}; {remedy}") }
+            }
+            _ => StartupError::Bug(error),
+        }
+    }
+
     /// The error of a failed `bind`.
     pub fn of_bind(address: SocketAddr, source: io::Error) -> StartupError {
         match source.kind() {
@@ -80,8 +126,12 @@ impl StartupError {
             StartupError::File(FileError::Open { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::NoPermission
             }
-            StartupError::Config(_) | StartupError::File(_) => Exit::Usage,
+            StartupError::Bundle(BundleError::Json(_)) => Exit::Bug,
+            StartupError::Config(_) | StartupError::Tokens(_) | StartupError::File(_) | StartupError::Bundle(_) => {
+                Exit::Usage
+            }
             StartupError::Host { exit, .. } => *exit,
+            StartupError::Socket(error) => error.exit(),
             StartupError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::NoPermission
             }

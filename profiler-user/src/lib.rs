@@ -4,11 +4,16 @@
 
 pub mod agent;
 pub mod cli;
+pub mod client;
+pub mod command;
 pub mod config;
 pub mod doctor;
 pub mod encode;
 pub mod event;
 pub mod exit;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod kernel;
 pub mod kind;

@@ -32,6 +32,74 @@ fn help_says_everything() {
     insta::assert_snapshot!(String::from_utf8(output.stdout).expect("text"));
 }
 
+/// What is typed in scripts: a flag or command that is renamed is seen.
+#[test]
+fn the_help_of_each_command() {
+    for command in ["serve", "doctor", "record", "top", "pprof", "completions", "man"] {
+        let output = pprofd(&[command, "--help"], &[]);
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        insta::assert_snapshot!(format!("help_of_{command}"), String::from_utf8(output.stdout).expect("text"));
+    }
+}
+
+#[test]
+fn a_shell_completes_commands_and_flags() {
+    let output = pprofd(&["completions", "bash"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let script = String::from_utf8(output.stdout).expect("text");
+    let complete = |words: &str, word: &str| {
+        let ask = format!(
+            "{script}\nCOMP_WORDS=({words} '{word}'); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _pprofd pprofd '{word}' \"${{COMP_WORDS[COMP_CWORD-1]}}\"; echo \"${{COMPREPLY[@]}}\""
+        );
+        let output = Command::new("bash").args(["--norc", "-c", &ask]).output().expect("bash");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(complete("pprofd", "rec"), "record");
+    assert_eq!(complete("pprofd record", "--sec"), "--seconds");
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        let output = pprofd(&["completions", shell], &[]);
+        assert!(String::from_utf8_lossy(&output.stdout).contains("record"), "{shell}");
+    }
+    check(&["completions", "csh"], &[], 64, "csh");
+}
+
+#[test]
+fn the_manual_has_all_commands() {
+    let output = pprofd(&["man"], &[]);
+    let page = String::from_utf8(output.stdout).expect("text");
+    assert!(page.contains(".TH pprofd 1") && page.contains("Exit codes: 0 done"), "{page}");
+    for command in ["SERVE", "DOCTOR", "RECORD", "TOP", "PPROF", "COMPLETIONS", "MAN"] {
+        let (_, section) =
+            page.split_once(&format!(".SH \"PPROFD {command}\"\n")).unwrap_or_else(|| panic!("{command}"));
+        let section = section.split("\n.SH ").next().unwrap_or_default();
+        assert!(section.contains(".SS SYNOPSIS") && section.contains(".SS OPTIONS"), "{section}");
+    }
+    assert!(!page.contains("SYMBOL-WORKER"), "{page}");
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().to_str().expect("text");
+    assert_eq!(pprofd(&["man", "--output-dir", path], &[]).status.code(), Some(0));
+    for name in ["pprofd.1", "pprofd-record.1", "pprofd-top.1"] {
+        assert!(folder.path().join(name).exists(), "{name}");
+    }
+    check(&["man", "--output-dir", "/nowhere"], &[], 69, "cannot write /nowhere");
+}
+
+#[test]
+fn commands_without_an_agent_say_what_to_do() {
+    let nowhere = ["--socket", "/nowhere/pprofd.sock"];
+    for command in [&["top", "--once"][..], &["pprof", "1"], &["record", "--pid", "1"]] {
+        let arguments = [command, &nowhere].concat();
+        check(&arguments, &[], 69, "no agent answers at /nowhere/pprofd.sock: start one as root");
+    }
+    check(&["top", "--once"], &[("PPROFD_URL", "http://127.0.0.1:1")], 69, "no agent answers at http://127.0.0.1:1");
+    check(&["top", "--url", "https://localhost"], &[], 64, "write http://HOST:PORT");
+    check(&["record", "--pid", "1", "--comm", "x"], &[], 64, "--comm");
+    check(&["record"], &[], 64, "--pid");
+    check(&["top", "--interval", "0"], &[], 64, "--interval");
+}
+
 #[test]
 fn version_ends_well() {
     let output = pprofd(&["--version"], &[]);
@@ -50,9 +118,26 @@ fn wrong_usage_ends_with_64() {
 }
 
 #[test]
-fn a_remote_address_is_refused_with_a_sentence() {
-    check(&["--listen", "0.0.0.0:7060"], &[], 64, "remote access is not in this version");
-    check(&["serve", "--listen", "[::]:7060"], &[], 64, "remote access is not in this version");
+fn a_remote_address_is_refused_with_what_is_missing() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("tokens");
+    std::fs::write(&path, "ops all 0123456789abcdef\n").expect("write");
+    let file = path.to_str().expect("text");
+    let remote = ["--listen", "0.0.0.0:7060"];
+    let both = "--allow-remote and --token-file FILE, so that not everybody may ask, are missing";
+    check(&remote, &[], 64, both);
+    check(&["serve", "--listen", "[::]:7060"], &[], 64, both);
+    check(&[&remote[..], &["--token-file", file]].concat(), &[], 64, "--allow-remote is missing");
+    let token = "--token-file FILE, so that not everybody may ask, is missing";
+    check(&[&remote[..], &["--allow-remote"]].concat(), &[], 64, token);
+    check(&remote, &[("PPROFD_ALLOW_REMOTE", "1")], 64, token);
+}
+
+#[test]
+fn values_of_access_are_checked() {
+    check(&["--socket", "relative.sock"], &[], 64, "--socket relative.sock is no path for a socket");
+    check(&["--socket-group", "no such group"], &[], 64, "--socket-group no such group is no group");
+    check(&["--max-response", "1"], &[], 64, "--max-response 1 is out of bounds");
 }
 
 #[test]
@@ -162,4 +247,12 @@ fn a_file_of_which_nothing_can_be_said_is_an_error_that_says_why() {
     check(&["doctor", "--file", "/"], &[], 64, "/ is not a regular file: give the path of a program");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     check(&["doctor", "--file", source], &[], 64, "not an ELF file");
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("short");
+    for (content, why) in
+        [(&b""[..], "not an ELF file"), (b"#!/bin/sh\n", "not an ELF file"), (b"\x7fELF\x02\x01", "ends before")]
+    {
+        std::fs::write(&path, content).expect("write");
+        check(&["doctor", "--file", path.to_str().expect("text")], &[], 64, why);
+    }
 }

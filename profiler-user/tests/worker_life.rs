@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 const DOMAIN: TrustDomain = TrustDomain { owner: 0, mount_namespace: 1 };
 const MEMORY: u64 = 1 << 30;
+/// What `/proc/PID/syscall` says of who waits in `poll` or `ppoll`.
+const POLL: [&str; 2] = ["7 ", "271 "];
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -84,18 +86,45 @@ fn a_death_costs_one_request_and_a_file_that_ends_two_workers_is_refused() {
     let worker = worker(60);
     for _ in 0..2 {
         facts(&worker, DOMAIN, 1).unwrap();
-        for pid in pids() {
-            signal("-KILL", pid);
-            wait_until("the worker is dead", || {
-                fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| s.contains(") Z "))
+        let pid = pids()[0];
+        signal("-STOP", pid);
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let answer = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                tell.send(rustix::thread::gettid()).unwrap();
+                facts(&worker, DOMAIN, 7)
             });
-        }
-        assert!(matches!(facts(&worker, DOMAIN, 7), Err(WorkerError::Died)));
+            let thread = told.recv().unwrap().as_raw_nonzero();
+            wait_until("the question to wait for its answer", || {
+                let call = fs::read_to_string(format!("/proc/self/task/{thread}/syscall")).unwrap_or_default();
+                POLL.iter().any(|number| call.starts_with(number))
+            });
+            signal("-KILL", pid);
+            asking.join().unwrap()
+        });
+        assert!(matches!(answer, Err(WorkerError::Died)));
     }
     assert!(matches!(facts(&worker, DOMAIN, 7), Err(WorkerError::Denied)));
     facts(&worker, DOMAIN, 8).unwrap();
     let counts = worker.counts();
     assert_eq!((counts.requests, counts.spawned, counts.died, counts.denied), (6, 3, 2, 1));
+}
+
+#[test]
+fn a_worker_that_ended_between_two_questions_is_no_fault_of_the_next_file() {
+    let _alone = alone();
+    let worker = worker(60);
+    for _ in 0..3 {
+        facts(&worker, DOMAIN, 7).unwrap();
+        let pid = pids()[0];
+        signal("-KILL", pid);
+        wait_until("the worker is dead", || {
+            fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| s.contains(") Z "))
+        });
+    }
+    facts(&worker, DOMAIN, 7).unwrap();
+    let counts = worker.counts();
+    assert_eq!((counts.requests, counts.spawned, counts.died, counts.denied), (4, 4, 0, 0));
 }
 
 #[test]

@@ -2,12 +2,22 @@
 //! (`cargo xtask test` does): each test has the host's CPUs and the kernel's BPF side for itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+// The agent with few capabilities, and without each of them.
+mod capabilities;
 // What came out of public reports about other profilers; one test a case.
 mod cases;
 // The HTTP contract, by Go's clients and by the byte.
 mod contract;
+// The commands that ask an agent, or do without one.
+mod commands;
 // Stripped programs whose names are packed or elsewhere.
 mod debug_files;
+// Systemd, containers and pods: what `deploy/` holds.
+mod deploy;
+// What `pprofd doctor` says of this host and of poorer ones.
+mod doctor;
+// What goes wrong around the agent.
+mod faults;
 // Forms of files: compilers, linkers, debug information and places, in one table.
 mod file_forms;
 // Forms of programs: how they were built, linked, and what runs in them.

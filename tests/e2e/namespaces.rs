@@ -7,10 +7,10 @@ use tests::harness::{Agent, Profile, Target, agent, programs, target, tools, wai
 const HZ: u32 = 997;
 
 /// A target somewhere.
-struct Placed {
+pub(super) struct Placed {
     name: &'static str,
     /// The one that computes.
-    pid: u32,
+    pub(super) pid: u32,
     /// Where its program is for who looks from the host.
     path: String,
     _target: Target,
@@ -79,7 +79,7 @@ fn in_chroot(folder: &Path, program: &Path) -> Placed {
 }
 
 /// On an overlay that is its root, with nothing of the host and without `/tmp`.
-fn in_container(folder: &Path, program: &Path) -> Placed {
+pub(super) fn in_container(folder: &Path, program: &Path) -> Placed {
     let layers = folder.join("container");
     for part in ["lower/app", "lower/old", "upper", "work", "merged"] {
         std::fs::create_dir_all(layers.join(part)).unwrap();
@@ -100,7 +100,7 @@ fn in_container(folder: &Path, program: &Path) -> Placed {
 }
 
 /// On a file system that is no longer mounted anywhere.
-fn on_a_detached_mount(folder: &Path, program: &Path) -> Placed {
+pub(super) fn on_a_detached_mount(folder: &Path, program: &Path) -> Placed {
     let mount = folder.join("detached");
     std::fs::create_dir(&mount).unwrap();
     let (at, program) = (mount.display(), program.display());
@@ -110,7 +110,7 @@ fn on_a_detached_mount(folder: &Path, program: &Path) -> Placed {
     placed
 }
 
-/// The agent with a root of its own, made of what its binary needs and the host's `/proc`, `/sys` and `/dev`.
+/// The agent with a root of its own, made of what its binary needs and the host's `/proc` and `/sys`: without `/dev` even.
 fn agent_in_container(folder: &Path) -> Agent {
     let root = folder.join("agent");
     std::fs::create_dir_all(&root).unwrap();
@@ -118,7 +118,7 @@ fn agent_in_container(folder: &Path) -> Agent {
     let libraries = tools::output("ldd", &[binary.to_str().unwrap()]);
     let libraries = libraries.split_whitespace().filter(|word| word.starts_with('/')).collect::<Vec<_>>().join(" ");
     let script = format!(
-        "set -e; mount -t tmpfs none {root}; cd {root}; mkdir proc sys dev old tmp; for tree in proc sys dev; do mount --rbind /$tree $tree; done; \
+        "set -e; mount -t tmpfs none {root}; cd {root}; mkdir proc sys old tmp; for tree in proc sys; do mount --rbind /$tree $tree; done; \
          for file in {libraries}; do mkdir -p .$(dirname $file); cp -L $file .$file; done; \
          cp {binary} pprofd; cp /usr/bin/busybox busybox; \
          pivot_root . old; /busybox umount -l /old; \

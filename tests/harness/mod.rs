@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod chain;
+pub mod container;
 pub mod craft;
 pub mod http;
 pub mod judge;
@@ -13,6 +14,7 @@ pub mod reference;
 pub mod server;
 pub mod strict;
 pub mod target;
+pub mod tmux;
 pub mod tools;
 pub mod wait;
 
@@ -22,3 +24,4 @@ pub use profile::Profile;
 pub use reference::Reference;
 pub use server::Server;
 pub use target::Target;
+pub use tmux::Tmux;

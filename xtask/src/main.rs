@@ -4,6 +4,8 @@
 mod bench;
 mod cost;
 mod ebpf;
+mod fuzz;
+mod image;
 mod manifest;
 mod run;
 mod setup;
@@ -14,6 +16,7 @@ mod tidy;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What is done for pprofd beside `cargo build`.
@@ -47,6 +50,26 @@ enum Job {
     /// Build the BPF object, or prove the committed one
     #[command(subcommand)]
     Ebpf(Ebpf),
+    /// Build the agent as one static file (target/image/pprofd), and a container image of it
+    Image {
+        /// Only the file
+        #[arg(long)]
+        binary: bool,
+        /// Folder for images instead of the user's storage (buildah, podman)
+        #[arg(long, value_name = "FOLDER")]
+        storage: Option<PathBuf>,
+    },
+    /// Give random inputs to the parsers of foreign bytes (profiler-user/fuzz)
+    Fuzz {
+        /// These alone
+        targets: Vec<String>,
+        /// Time of each target; two run at a time
+        #[arg(long, default_value_t = 30)]
+        seconds: u32,
+        /// Plant a bug behind each parser, and require that it is found
+        #[arg(long)]
+        planted: bool,
+    },
     /// Check files and rooms against docs/architecture.md
     Tidy,
     /// Boot Debian's 6.1 kernel in QEMU and sample a program there
@@ -93,6 +116,8 @@ fn run(job: Job) -> Result<()> {
             println!("{}", ebpf::verify()?.object.display());
             Ok(())
         }
+        Job::Image { binary, storage } => image::build(binary, storage.as_deref()),
+        Job::Fuzz { targets, seconds, planted } => fuzz::run(&fuzz::Options { targets, seconds, planted }),
         Job::Tidy => tidy::check(&sh::root()),
         Job::Vm => test::vm(),
         Job::Bench { seconds } => bench::run(seconds),

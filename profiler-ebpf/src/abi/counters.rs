@@ -50,6 +50,7 @@ counters! {
     LossesNotSplit = 111, "kernel_losses_not_split", "Losses that are missing in the split by process, because its table had no room";
     StackCopies = 112, "kernel_stack_copies", "Stacks that were copied because the walk met a file without a table";
     StackCopiesRefused = 113, "kernel_stack_copies_refused", "Stacks that were not copied because too many were, or the ring is too full";
+    FilesOverQuota = 114, "kernel_files_over_quota", "Meetings of new files whose process had brought too many lately; each is announced when it is met later";
 }
 
 const _: () = {

@@ -4,6 +4,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Files that can have a number at a time.
 pub const MAX_FILES: u32 = 16_384;
+/// New files that one process may bring in a period: `2^QUOTA_PERIOD_BITS` ns, 8.6 s. A sixteenth of [`MAX_FILES`].
+pub const FILE_QUOTA: u64 = MAX_FILES as u64 / 16;
+/// See [`FILE_QUOTA`].
+pub const QUOTA_PERIOD_BITS: u32 = 33;
+/// Processes that brought new files and whose number of them is known.
+pub const MAX_BRINGERS: u32 = 1_024;
+/// Entries of the memo of a CPU, a power of two: 16 KiB.
+pub const MEMO_SLOTS: usize = 2_048;
+/// Processes and reasons by which losses are split.
+pub const MAX_LOSSES: u32 = 4_096;
 /// Processes with a rate of their own at a time.
 pub const MAX_WATCHED: u32 = 1_024;
 /// 64 KiB chunks in one inner map of the pool.
@@ -56,7 +66,7 @@ pub struct RateConfig {
     pub timer_period: u64,
     /// Period of every process that has none of its own, ns; 0: such processes are not sampled.
     pub base_period: u64,
-    /// Raised when a table moved or a file changed its state: older cached mappings no longer count.
+    /// Raised before memory of tables that were evicted is used again: older cached mappings no longer count.
     pub epoch: u64,
     /// The agent's own process id: not sampled unless it is watched.
     pub agent: u64,

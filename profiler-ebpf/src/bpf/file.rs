@@ -6,6 +6,7 @@ use crate::bpf::kernel::{
 };
 use crate::bpf::log;
 use crate::bpf::maps::{CONTROL, FILES, LAST_FILE, NEW_FILE, STATE, add, add_at};
+use crate::bpf::quota;
 use crate::bpf::state::{MAPPING_ANY_STACK, MAPPING_FRAME_POINTER, MAPPING_STOP, MAPPING_TABLE, State};
 use crate::bpf::vma::COPY_BYTES;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_ringbuf_output};
@@ -91,6 +92,7 @@ pub(crate) extern "C" fn identify(class: u32) -> u32 {
         FILE_FRAME_POINTERS => MAPPING_ANY_STACK,
         FILE_PENDING => MAPPING_STOP + Reason::TablePending as u32,
         FILE_NO_TABLE => MAPPING_STOP + Reason::NoTable as u32,
+        FILE_OVER_QUOTA => MAPPING_STOP + Reason::FileQuota as u32,
         _ => MAPPING_STOP + Reason::FileTableFull as u32,
     };
     0
@@ -98,11 +100,17 @@ pub(crate) extern "C" fn identify(class: u32) -> u32 {
 
 /// State of a file that found no room in the table of files.
 const FILE_REFUSED: u32 = 4;
+/// State of a file whose process has brought too many.
+const FILE_OVER_QUOTA: u32 = 5;
 
 /// Gives a new file its number and announces it.
 #[inline(always)]
 fn admit(class: u32, state: &mut State) -> FileValue {
     let refused = FileValue { number: UNNUMBERED_FILE, state: FILE_REFUSED, page_base: 0, flags: 0 };
+    if quota::is_used_up(state.tgid as u32) {
+        add(Counter::FilesOverQuota, 1);
+        return FileValue { state: FILE_OVER_QUOTA, ..refused };
+    }
     if state.spare == 0 {
         let Some(last) = LAST_FILE.get_ptr_mut(0) else { return refused };
         // SAFETY: a map value; the add is atomic. Two CPUs may take two numbers for one file; the first insert wins.
@@ -119,7 +127,9 @@ fn admit(class: u32, state: &mut State) -> FileValue {
         add(Counter::NewFiles, 1);
         let sent = announce(class) == 0;
         log::announced(state.value.number, state.tgid as u32, sent);
-        if !sent {
+        if sent {
+            quota::charge(state.tgid as u32);
+        } else {
             // Not heard: the next sample that meets the file tries again.
             add(Counter::AnnouncementsLost, 1);
             if FILES.remove(&state.key).is_err() {

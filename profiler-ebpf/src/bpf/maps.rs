@@ -8,8 +8,6 @@ use profiler_ebpf::abi::event::{FileKey, ProcessRecord};
 use profiler_ebpf::abi::maps::*;
 use profiler_ebpf::unwind::rule::Rule;
 
-/// Entries of the memo, a power of two: 16 KiB per CPU.
-pub(crate) const MEMO_SLOTS: usize = 2048;
 /// Cached mappings per CPU, a power of two (a per-CPU value may have 32 KiB).
 pub(crate) const CACHE_SLOTS: usize = 256;
 /// Bytes of the stack window.
@@ -30,6 +28,9 @@ pub(crate) static DICTIONARY: Array<Rule, { DICTIONARY_SLOTS as usize }> = Array
 /// What is known of each file.
 #[btf_map]
 pub(crate) static FILES: HashMap<FileKey, FileValue, { MAX_FILES as usize }> = HashMap::new();
+/// New files that a process brought: part of time << 32 | how many in it.
+#[btf_map]
+pub(crate) static BROUGHT: LruHashMap<u32, u64, { MAX_BRINGERS as usize }> = LruHashMap::new();
 /// Last file number given.
 #[btf_map]
 pub(crate) static LAST_FILE: Array<u64, 1> = Array::new();
@@ -42,9 +43,9 @@ pub(crate) static RATE: Array<RateConfig, 1> = Array::new();
 /// Processes with a period of their own, ns.
 #[btf_map]
 pub(crate) static WATCH: HashMap<u32, u64, { MAX_WATCHED as usize }> = HashMap::new();
-/// Losses of processes.
+/// Losses of processes. The agent removes those that have been read; what finds no room is counted.
 #[btf_map]
-pub(crate) static LOST: LruHashMap<LossKey, u64, 4096> = LruHashMap::new();
+pub(crate) static LOST: HashMap<LossKey, u64, { MAX_LOSSES as usize }> = HashMap::new();
 /// Samples.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Output, { 1 << 23 }> = RingBuf::new();

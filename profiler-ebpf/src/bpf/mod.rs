@@ -15,6 +15,7 @@ mod log;
 mod mapping;
 mod maps;
 mod process;
+mod quota;
 mod rate;
 mod sample;
 mod state;

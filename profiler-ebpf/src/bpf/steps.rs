@@ -1,14 +1,14 @@
 //! Up to [`FRAMES_PER_CALL`] steps of the walk of `unwind::walk`, over the target's memory and the table maps.
 
 use crate::bpf::mapping::find;
-use crate::bpf::maps::{DICTIONARY, MEMO, MEMO_SLOTS, OUTPUT, POOL, STATE, WINDOW, WINDOW_BYTES, add};
+use crate::bpf::maps::{DICTIONARY, MEMO, OUTPUT, POOL, STATE, WINDOW, WINDOW_BYTES, add};
 use crate::bpf::state::{MAPPING_ANY_STACK, MAPPING_STOP, MAPPING_TABLE, Mapping, State, WORDS};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
 use profiler_ebpf::abi::counters::Counter;
 use profiler_ebpf::abi::frame::file_word;
-use profiler_ebpf::abi::maps::{CHUNK_WORDS, CHUNKS_PER_MAP, Chunk, PAGES_PER_CHUNK};
+use profiler_ebpf::abi::maps::{CHUNK_WORDS, CHUNKS_PER_MAP, Chunk, MEMO_SLOTS, PAGES_PER_CHUNK};
 use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::bits::mask;
 use profiler_ebpf::unwind::rule::{CODE_FRAME_POINTER, CODE_FRAME_POINTER_ANY_STACK, PAGE_BITS, Rule};

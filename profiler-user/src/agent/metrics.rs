@@ -8,8 +8,8 @@ use profiler_ebpf::reasons::Reason;
 use std::sync::Arc;
 
 /// What the BPF programs did and what they cost.
-pub(super) fn kernel(metrics: &Metrics, counters: &Arc<Counters>, attached: Attached) {
-    let counters = Arc::clone(counters);
+pub(super) fn kernel(metrics: &Metrics, counters: &Arc<Counters>, attached: &Arc<Attached>) {
+    let (counters, attached) = (Arc::clone(counters), Arc::clone(attached));
     metrics.readings(Box::new(move || {
         let values = counters.read();
         let count = |counter: Counter| values.get(counter.index()).copied().unwrap_or(0);
@@ -24,6 +24,25 @@ pub(super) fn kernel(metrics: &Metrics, counters: &Arc<Counters>, attached: Atta
         let help = "Time that our BPF programs ran (0 unless kernel.bpf_stats_enabled is 1)";
         readings.push(Reading::counter("bpf_run_time_nanoseconds", help, cost));
         readings
+    }));
+}
+
+/// Files that the kernel knows, and those that it had to forget.
+pub(super) fn files(metrics: &Metrics, tables: &Tables) {
+    let tables = tables.clone();
+    metrics.readings(Box::new(move || {
+        let files = tables.files();
+        let evictions = tables.evictions().into_iter().map(|(why, count)| (why.name(), count)).collect();
+        let help =
+            "Files that the kernel was made to forget, by reason; one that is met again is announced and built anew";
+        vec![
+            Reading::labeled("table_evictions", help, "reason", evictions),
+            Reading::gauge("files_held", "Files in the kernel's table", files.held),
+            Reading::gauge("files_waiting", "Files that wait to be opened, or for their unwind table", files.waiting),
+            Reading::gauge("file_records", "Files that are remembered", files.known),
+            Reading::gauge("file_record_bytes", "Bytes that these records take", files.bytes),
+            Reading::counter("file_records_forgotten", "Records that were dropped for room", files.forgotten),
+        ]
     }));
 }
 
@@ -48,6 +67,7 @@ pub(super) fn tables(metrics: &Metrics, tables: &Tables) {
             Reading::gauge("table_rows", "Unwind rows", counts.rows),
             Reading::gauge("table_rules", "Unwind rules that differ", counts.rules),
             Reading::counter("table_refused_rules", "Unwind rules that found no slot", counts.refused_rules),
+            Reading::counter("table_waits", "Times that memory of evicted tables was waited for", counts.waits),
         ]
     }));
 }

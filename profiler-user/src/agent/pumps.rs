@@ -200,6 +200,7 @@ impl Pumps {
         {
             self.tables.met(FileNumber(number));
         }
+        self.tables.used(&sample);
         let sample = match copy {
             Some(copy) => self.late.hold(sample, copy)?,
             None => sample,
@@ -214,6 +215,7 @@ impl Pumps {
             self.late.work(|samples| {
                 for sample in &samples {
                     self.samples.add(sample.status, 1);
+                    self.tables.used(sample);
                 }
                 self.record(samples.into_iter().map(Event::Sample).collect());
             });
@@ -241,6 +243,7 @@ impl Pumps {
                 lost = now_lost;
                 self.look_at_all();
             }
+            self.tables.look_again();
             self.read_clocks();
         }
     }

@@ -2,7 +2,7 @@
 
 use super::exact;
 use super::pumps::{RingClocks, identity};
-use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen, ModuleNumber, MonoTime, Pid, ProcessId};
+use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen, ModuleNumber, MonoTime, Ownership, Pid, ProcessId};
 use crate::kernel::{Inventory, KernelSymbols};
 use crate::late::{Late, Targets};
 use crate::record::Recorder;
@@ -12,7 +12,7 @@ use crate::symbolize::sources::{
 use crate::tables::{Outcome, TableRule, Tables};
 use crate::target::exit::PidFd;
 use crate::target::open::Opener;
-use crate::target::{Proc, clock, cpu};
+use crate::target::{Proc, clock, cpu, owner};
 use crate::worker::api::Symbolized;
 use crate::worker::{TrustDomain, Worker};
 use profiler_ebpf::reasons::Reason;
@@ -195,6 +195,10 @@ impl Processes for Sources {
 
     fn alive(&self, pid: Pid) -> Option<ProcessId> {
         identity(&self.inventory, &self.proc, pid)
+    }
+
+    fn owner(&self, process: ProcessId) -> Ownership {
+        owner::owner(&self.proc, process)
     }
 
     fn cmdline(&self, pid: Pid, most: usize) -> Option<Vec<u8>> {

@@ -1,6 +1,9 @@
-//! The list of checks and how it is shown.
+//! The list of checks and what follows from it for each kind and feature.
 
+use super::capabilities::Stated;
+use super::features::Offer;
 use crate::exit::Exit;
+use serde::{Serialize, Serializer};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,8 +16,25 @@ pub enum Verdict {
     Fail(Exit),
 }
 
+impl Verdict {
+    /// A word for it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Verdict::Ok => "ok",
+            Verdict::Warn => "warn",
+            Verdict::Fail(_) => "fail",
+        }
+    }
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
 /// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What was looked at.
     pub name: &'static str,
@@ -26,21 +46,37 @@ pub struct Check {
     pub remedy: &'static str,
 }
 
-/// All checks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// All checks, and what they mean.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
+    /// Of the agent that looked.
+    pub version: &'static str,
+    /// The agent can run here.
+    pub can_run: bool,
+    /// With which code it would end otherwise.
+    pub exit: u8,
     /// In the order of their importance.
     pub checks: Vec<Check>,
+    /// What the agent uses of the capabilities.
+    pub capabilities: Vec<Stated>,
+    /// The profile kinds.
+    pub kinds: Vec<Offer>,
+    /// What profiles show, and how they can be had.
+    pub features: Vec<Offer>,
 }
 
 impl Report {
+    /// What follows from checks.
+    pub(super) fn new(checks: Vec<Check>, capabilities: Vec<Stated>) -> Report {
+        let exit = worst(&checks);
+        let (kinds, features) = (super::features::kinds(&checks), super::features::features(&checks));
+        let version = env!("CARGO_PKG_VERSION");
+        Report { version, can_run: exit == Exit::Done, exit: exit as u8, checks, capabilities, kinds, features }
+    }
+
     /// Exit code of the worst: a missing permission comes before what the host lacks, since it hides the rest.
     pub fn exit(&self) -> Exit {
-        let failed = self.checks.iter().filter_map(|check| match check.verdict {
-            Verdict::Fail(exit) => Some(exit),
-            Verdict::Ok | Verdict::Warn => None,
-        });
-        failed.max().unwrap_or(Exit::Done)
+        worst(&self.checks)
     }
 
     /// What stops the agent, a line each.
@@ -54,30 +90,23 @@ impl Report {
         self.checks.iter().filter(|check| check.verdict == Verdict::Warn).map(Check::sentence).collect()
     }
 
-    /// A table for people.
-    pub fn table(&self, colors: bool) -> String {
-        let width = self.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
-        let mut lines = Vec::new();
-        for check in &self.checks {
-            let (word, color) = match check.verdict {
-                Verdict::Ok => ("ok  ", "32"),
-                Verdict::Warn => ("warn", "33"),
-                Verdict::Fail(_) => ("FAIL", "31"),
-            };
-            let word = if colors { format!("\x1b[{color}m{word}\x1b[0m") } else { word.to_owned() };
-            lines.push(format!("{word}  {:width$}  {}", check.name, check.finding));
-            if !check.remedy.is_empty() {
-                lines.push(format!("      {:width$}  -> {}", "", check.remedy));
-            }
-        }
-        let can = if self.exit() == Exit::Done { "can" } else { "cannot" };
-        lines.push(format!("\npprofd {can} run here.\n"));
-        lines.join("\n")
+    /// As JSON, for programs.
+    pub fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self).map(|text| text + "\n")
     }
 }
 
+fn worst(checks: &[Check]) -> Exit {
+    let failed = checks.iter().filter_map(|check| match check.verdict {
+        Verdict::Fail(exit) => Some(exit),
+        Verdict::Ok | Verdict::Warn => None,
+    });
+    failed.max().unwrap_or(Exit::Done)
+}
+
 impl Check {
-    fn sentence(&self) -> String {
+    /// In a line.
+    pub(super) fn sentence(&self) -> String {
         let remedy = if self.remedy.is_empty() { String::new() } else { format!("; {}", self.remedy) };
         format!("{}: {}{remedy}", self.name, self.finding)
     }

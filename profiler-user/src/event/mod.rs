@@ -169,6 +169,45 @@ pub struct UserIds {
     pub saved: u32,
 }
 
+/// The user whose all three ids of a task are, where they are one user's: whoever gains rights by a program, or gives some
+/// up for a while, is nobody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SoleUser(u32);
+
+impl SoleUser {
+    /// Not one user's. The kernel gives nobody this number.
+    pub const NONE: SoleUser = SoleUser(u32::MAX);
+
+    /// True if it is this user's alone.
+    pub fn is(self, uid: u32) -> bool {
+        self != Self::NONE && self.0 == uid
+    }
+
+    /// Whose it is if it was `other`'s too.
+    pub fn and(self, other: SoleUser) -> SoleUser {
+        if self == other { self } else { Self::NONE }
+    }
+}
+
+impl From<UserIds> for SoleUser {
+    fn from(ids: UserIds) -> Self {
+        if ids.real == ids.effective && ids.effective == ids.saved { SoleUser(ids.real) } else { Self::NONE }
+    }
+}
+
+/// To whom a process belongs now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// To this user: its real, effective and saved user ids are all his, and the kernel lets him look at its memory. It lets
+    /// nobody but root where a program got rights by its file (set-user-ID, set-group-ID, capabilities), may not be read, or
+    /// came from another user, until the next exec.
+    Of(u32),
+    /// To nobody alone.
+    Shut,
+    /// It is gone.
+    Gone,
+}
+
 /// Source of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {

@@ -2,7 +2,7 @@
 
 use crate::kind::KindError;
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use std::borrow::Cow;
@@ -13,6 +13,8 @@ pub struct ApiError {
     status: StatusCode,
     text: Cow<'static, str>,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// A header that says what to do.
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 /// Header that makes pprof clients show the text of an error.
@@ -21,7 +23,7 @@ pub(super) const X_GO_PPROF: &str = "x-go-pprof";
 impl ApiError {
     /// An error with a sentence for the caller.
     pub fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
-        ApiError { status, text: text.into(), cause: None }
+        ApiError { status, text: text.into(), cause: None, header: None }
     }
 
     /// As [`Self::new`], with a cause for the log.
@@ -30,7 +32,21 @@ impl ApiError {
         text: &'static str,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        ApiError { status, text: text.into(), cause: Some(cause.into()) }
+        ApiError { status, text: text.into(), cause: Some(cause.into()), header: None }
+    }
+
+    /// All room is taken for the moment.
+    pub(super) fn busy(text: &'static str) -> Self {
+        let header = Some((RETRY_AFTER, HeaderValue::from_static("5")));
+        ApiError { header, ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text) }
+    }
+
+    /// No token was sent, or none that counts.
+    pub(super) fn no_token() -> Self {
+        let header = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"pprofd\", charset=\"UTF-8\"")));
+        let text = "This agent wants a token: as the password in the address (http://x:TOKEN@HOST/...) or as \
+                    `Authorization: Bearer TOKEN`";
+        ApiError { header, ..ApiError::new(StatusCode::UNAUTHORIZED, text) }
     }
 
     /// Go's answer to a name that is none; it never echoes the name.
@@ -44,12 +60,13 @@ impl From<KindError> for ApiError {
         let status = match error {
             KindError::BadRequest(_) => StatusCode::BAD_REQUEST,
             KindError::NotFound(_) => StatusCode::NOT_FOUND,
+            KindError::Forbidden(_) => StatusCode::FORBIDDEN,
             KindError::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             KindError::Recorder(_) => StatusCode::SERVICE_UNAVAILABLE,
             KindError::Task(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let text = Cow::Owned(error.to_string());
-        ApiError { status, text, cause: status.is_server_error().then(|| error.into()) }
+        ApiError { status, text, header: None, cause: status.is_server_error().then(|| error.into()) }
     }
 }
 
@@ -62,6 +79,7 @@ impl IntoResponse for ApiError {
         }
         let mut response = text(self.status, format!("{}\n", self.text));
         response.headers_mut().insert(X_GO_PPROF, HeaderValue::from_static("1"));
+        response.headers_mut().extend(self.header);
         response
     }
 }

@@ -1,18 +1,22 @@
 //! What happens to every request before and after its handler.
 
 use super::App;
+use super::HttpConfig;
 use super::error::ApiError;
+use super::peer::Peer;
 use crate::telemetry::metrics::RequestLabels;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{HOST, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use axum::http::uri::Authority;
-use axum::http::{HeaderValue, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
-use prometheus_client::metrics::gauge::Gauge;
 use std::any::Any;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+
+/// What a browser says of where a request comes from.
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// Counts the answer, by route and status.
 pub(super) async fn count(State(app): State<App>, request: Request, next: Next) -> Response<Body> {
@@ -30,21 +34,29 @@ pub(super) async fn no_sniffing(request: Request, next: Next) -> Response<Body> 
     response
 }
 
-/// Refuses requests for a foreign host on the loopback: a page in a browser could reach the agent by a name of its own
-/// that resolves to 127.0.0.1.
-pub(super) async fn known_host(State(app): State<App>, request: Request, next: Next) -> Response<Body> {
-    let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
-    let from_uri = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let known = [host, from_uri].into_iter().flatten().all(|host| is_known(app.listen, host));
-    if known {
+/// Refuses what a page of somebody else's asks for in a browser of this host: by a name of its own that resolves to the
+/// loopback, or openly. No browser reaches the Unix socket.
+pub(super) async fn own_pages(State(app): State<App>, request: Request, next: Next) -> Response<Body> {
+    if matches!(request.extensions().get::<Peer>(), Some(Peer::Local(_))) {
         return next.run(request).await;
     }
-    let text = "This agent listens on the loopback and answers for localhost, 127.0.0.1 and [::1] only";
-    ApiError::new(StatusCode::FORBIDDEN, text).into_response()
+    let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
+    let from_uri = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    if ![host, from_uri].into_iter().flatten().all(|host| is_known(&app.config, host)) {
+        let text = "This agent listens on the loopback and answers for localhost, 127.0.0.1, [::1] and the names of \
+                    --allowed-host only";
+        return ApiError::new(StatusCode::FORBIDDEN, text).into_response();
+    }
+    if is_foreign(request.headers()) {
+        let text = "Pages of other sites may not ask this agent";
+        return ApiError::new(StatusCode::FORBIDDEN, text).into_response();
+    }
+    next.run(request).await
 }
 
-fn is_known(listen: SocketAddr, host: &[u8]) -> bool {
-    if !listen.ip().is_loopback() {
+/// Beyond the loopback every request brings a token, which no page knows.
+fn is_known(config: &HttpConfig, host: &[u8]) -> bool {
+    if !config.listen.ip().is_loopback() {
         return true;
     }
     let Ok(authority) = Authority::try_from(host) else { return false };
@@ -53,37 +65,26 @@ fn is_known(listen: SocketAddr, host: &[u8]) -> bool {
     }
     let name = authority.host();
     let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let allowed = || config.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
     name.eq_ignore_ascii_case("localhost")
         || address.is_ok_and(|address| {
             let own = ["127.0.0.1", "::1"].iter().any(|own| own.parse() == Ok(address));
-            own || address == listen.ip()
+            own || address == config.listen.ip()
         })
+        || allowed()
 }
 
-/// Holds the number of requests at work below the limit.
-pub(super) async fn limit(State(app): State<App>, request: Request, next: Next) -> Response<Body> {
-    let Ok(_permit) = app.permits.try_acquire() else {
-        let text = "Too many requests at a time (--max-requests); try again when others have ended";
-        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+/// True if a browser says that a page of another origin asks. Other clients send neither header.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
+    let from_elsewhere = sites.any(|site| !["same-origin", "none"].iter().any(|own| site == own));
+    let host = headers.get(HOST).map(HeaderValue::as_bytes);
+    let is_own = |origin: &HeaderValue| {
+        let origin = origin.as_bytes();
+        let rest = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+        rest.is_some() && rest == host
     };
-    let _in_flight = InFlight::new(&app.metrics.requests_in_flight);
-    next.run(request).await
-}
-
-/// Counts a request down when it has ended, or was given up.
-struct InFlight<'a>(&'a Gauge);
-
-impl<'a> InFlight<'a> {
-    fn new(gauge: &'a Gauge) -> Self {
-        gauge.inc();
-        InFlight(gauge)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
+    from_elsewhere || !headers.get_all(ORIGIN).iter().all(is_own)
 }
 
 /// The answer when a handler panicked.
@@ -104,9 +105,11 @@ mod tests {
     fn hosts_of_the_loopback() {
         let check = |listen: &str, host: &str, wanted: bool| {
             let listen = listen.parse().expect("an address");
-            assert_eq!(is_known(listen, host.as_bytes()), wanted, "{host} at {listen}");
+            let config = HttpConfig { allowed_hosts: vec!["proxy.example".to_owned()], ..HttpConfig::at(listen) };
+            assert_eq!(is_known(&config, host.as_bytes()), wanted, "{host} at {listen}");
         };
-        for host in ["localhost", "LocalHost:1", "127.0.0.1:7060", "127.0.0.1", "[::1]:80", "[::1]"] {
+        for host in ["localhost", "LocalHost:1", "127.0.0.1:7060", "127.0.0.1", "[::1]:80", "[::1]", "Proxy.example:80"]
+        {
             check("127.0.0.1:7060", host, true);
         }
         for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "a@localhost"]
@@ -117,5 +120,35 @@ mod tests {
         check("127.0.0.1:7060", "127.0.0.2", false);
         check("[::1]:7060", "evil.example", false);
         check("0.0.0.0:7060", "profiles.example", true);
+    }
+
+    #[test]
+    fn pages_of_others() {
+        let check = |headers: &[(&'static str, &'static str)], wanted: bool| {
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (axum::http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let headers: HeaderMap = headers.chain([(HOST, HeaderValue::from_static("localhost:7060"))]).collect();
+            assert_eq!(is_foreign(&headers), wanted, "{headers:?}");
+        };
+        check(&[], false);
+        check(&[("sec-fetch-site", "same-origin")], false);
+        check(&[("sec-fetch-site", "none")], false);
+        check(&[("sec-fetch-site", "same-site")], true);
+        check(&[("sec-fetch-site", "cross-site")], true);
+        check(&[("sec-fetch-site", "")], true);
+        check(&[("origin", "http://localhost:7060")], false);
+        check(&[("origin", "https://localhost:7060")], false);
+        for origin in [
+            "null",
+            "http://localhost",
+            "http://evil.example",
+            "http://evil.example/localhost:7060",
+            "localhost:7060",
+            "",
+        ] {
+            check(&[("origin", origin)], true);
+        }
+        check(&[("sec-fetch-site", "same-origin"), ("origin", "http://evil.example")], true);
     }
 }

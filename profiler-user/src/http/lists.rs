@@ -16,8 +16,9 @@ use axum::response::IntoResponse;
 const SHOWN: usize = 500;
 
 async fn visible(app: App, caller: Caller, exited: bool) -> Result<Vec<Listed>, ApiError> {
-    let listed = tokio::task::spawn_blocking(move || list(&app.profiler, exited)).await.map_err(KindError::Task)?;
-    Ok(listed.into_iter().filter(|process| caller.sees(process.id)).collect())
+    let viewer = caller.viewer()?;
+    let listed = tokio::task::spawn_blocking(move || list(&app.profiler, viewer, exited));
+    Ok(listed.await.map_err(KindError::Task)?)
 }
 
 /// `/api/v1/processes`: those that live, or with `exited=1` the recorded dead.
@@ -70,7 +71,8 @@ pub(super) fn page(html: String) -> Response<Body> {
     response
 }
 
-fn typed(content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+/// An answer of this type.
+pub(super) fn typed(content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

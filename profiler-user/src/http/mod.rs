@@ -1,20 +1,29 @@
 //! Parse a request, ask a kind, map errors: one router, testable without a socket. Statuses, headers and bodies of the
 //! pprof trees are Go's, byte for byte; what Go has not is said in `README.md`.
 
+mod audit;
+mod bounds;
 mod caller;
+mod connections;
+mod diagnostics;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guard;
 mod html;
 mod lists;
+mod peer;
+mod progress;
 mod query;
 mod serve;
 mod tree;
 
-pub use caller::Caller;
 pub use error::ApiError;
-pub use serve::serve;
+pub use serve::{Listeners, Local, serve};
 
+use crate::config::{Config, TokenFile};
 use crate::kind::profiler::Profiler;
+use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -27,17 +36,43 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 /// Bytes that a body may have: the addresses of a `symbol` question.
 const MAX_BODY: usize = 1 << 20;
+/// Connections beyond the requests that may be at work.
+const SPARE_CONNECTIONS: usize = 256;
 
 /// Says whether the agent can answer, or what it waits for.
 pub type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// What the agent says of itself for a bug report.
+pub type About = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
 /// What HTTP needs to know.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct HttpConfig {
     /// Where the agent listens. On a loopback address only requests that name the loopback as their host are answered.
     pub listen: SocketAddr,
+    /// Other names that are as good.
+    pub allowed_hosts: Vec<String>,
+    /// By the network one of these tokens is wanted; if there are none nothing is.
+    pub tokens: Option<Arc<TokenFile>>,
+    /// By the Unix socket members of this group may see all.
+    pub socket_group: Option<u32>,
     /// Requests for profiles and lists at a time.
     pub max_requests: usize,
+    /// Bytes of an answer.
+    pub max_response: u64,
+}
+
+impl HttpConfig {
+    /// The usual limits, at an address.
+    pub fn at(listen: SocketAddr) -> Self {
+        let Config { max_requests, max_response, .. } = Config::default();
+        HttpConfig { listen, allowed_hosts: Vec::new(), tokens: None, socket_group: None, max_requests, max_response }
+    }
+
+    /// Connections at a time: those of requests at work, and others, so that who is refused is told so.
+    pub fn max_connections(&self) -> usize {
+        self.max_requests.saturating_add(SPARE_CONNECTIONS)
+    }
 }
 
 /// What all handlers share.
@@ -46,15 +81,25 @@ pub struct App {
     profiler: Profiler,
     metrics: Arc<Metrics>,
     ready: Ready,
-    listen: SocketAddr,
+    audit: Audit,
+    config: Arc<HttpConfig>,
     permits: Arc<Semaphore>,
+    about: Option<About>,
+    /// For the bytes of answers that are not fetched yet.
+    answers: Arc<Semaphore>,
 }
 
 impl App {
     /// The state of the router.
-    pub fn new(profiler: Profiler, metrics: Arc<Metrics>, ready: Ready, config: &HttpConfig) -> Self {
-        let permits = Arc::new(Semaphore::new(config.max_requests.clamp(1, Semaphore::MAX_PERMITS)));
-        App { profiler, metrics, ready, listen: config.listen, permits }
+    pub fn new(profiler: Profiler, metrics: Arc<Metrics>, ready: Ready, audit: Audit, config: HttpConfig) -> Self {
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)));
+        let (permits, answers) = (semaphore(config.max_requests), semaphore(bounds::permits(config.max_response)));
+        App { profiler, metrics, ready, audit, config: Arc::new(config), permits, answers, about: None }
+    }
+
+    /// With what the agent says of itself.
+    pub fn about(self, about: About) -> Self {
+        App { about: Some(about), ..self }
     }
 }
 
@@ -68,8 +113,9 @@ pub fn router(app: App) -> Router {
         .route("/pid/{pid}/debug/pprof/", any(tree::process))
         .route("/pid/{pid}/debug/pprof/{*name}", any(tree::process))
         .route("/api/v1/processes", get(lists::processes))
+        .route("/api/v1/diagnostics", get(diagnostics::answer))
         .route("/", get(lists::start_page))
-        .layer(from_fn_with_state(app.clone(), guard::limit));
+        .layer(from_fn_with_state(app.clone(), bounds::work));
     Router::new()
         .route("/metrics", get(lists::metrics))
         .route("/healthz", get(lists::healthy))
@@ -78,7 +124,10 @@ pub fn router(app: App) -> Router {
         .fallback(lists::nothing)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(guard::panicked))
-        .layer(from_fn_with_state(app.clone(), guard::known_host))
+        .layer(from_fn_with_state(app.clone(), caller::admit))
+        .layer(from_fn_with_state(app.clone(), guard::own_pages))
+        .layer(from_fn(bounds::request))
+        .layer(from_fn_with_state(app.clone(), audit::write))
         .layer(from_fn(guard::no_sniffing))
         .layer(from_fn_with_state(app.clone(), guard::count))
         .with_state(app)

@@ -2,6 +2,7 @@
 //! method, name, parameters; then the process.
 
 use super::App;
+use super::audit::Notes;
 use super::caller::Caller;
 use super::error::{ApiError, method_not_allowed, text};
 use super::{MAX_BODY, html, lists, query};
@@ -10,6 +11,7 @@ use crate::encode::pprof::Pprof;
 use crate::kind::parameters::Parameters;
 use crate::kind::processes::{self, Listed};
 use crate::kind::subject::{self, Asked, Known, Subject};
+use crate::kind::viewer::Viewer;
 use crate::kind::{Answer, Kind, KindError, cmdline, cpu, symbol};
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
@@ -57,6 +59,8 @@ struct Asking {
     /// The process in the path.
     pid: Option<String>,
     parameters: Parameters,
+    /// For the audit.
+    notes: Notes,
 }
 
 async fn tree(app: App, caller: Caller, pid: Option<String>, request: Request) -> Result<Response<Body>, ApiError> {
@@ -73,7 +77,8 @@ async fn tree(app: App, caller: Caller, pid: Option<String>, request: Request) -
         return Ok(redirect_to(&clean, request.uri().query()));
     }
     let parameters = query::parse(request.uri().query().unwrap_or(""));
-    let asking = Asking { app, caller, pid, parameters };
+    let notes = request.extensions().get().cloned().unwrap_or_default();
+    let asking = Asking { app, caller, pid, parameters, notes };
     if name.is_empty() {
         return index(asking).await;
     }
@@ -123,8 +128,10 @@ fn whose(known: Known, listed: Option<&Listed>) -> String {
 
 async fn profile(asking: Asking) -> Result<Response<Body>, ApiError> {
     let request = cpu::Request::parse(&asking.parameters, asking.app.profiler.max_seconds)?;
+    asking.notes.window(request.seconds, request.ago, request.hz);
     let subject = asking.subject().await?;
-    let profile = cpu::collect(&asking.app.profiler, subject, request).await?;
+    let viewer = asking.caller.viewer()?;
+    let profile = cpu::collect_for(&asking.app.profiler, viewer, subject, request).await?;
     let bytes = spawn_blocking(move || Pprof.encode(&profile)).await.map_err(KindError::Task)?;
     let mut response = Response::new(Body::from(bytes));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Pprof.content_type()));
@@ -135,8 +142,9 @@ async fn profile(asking: Asking) -> Result<Response<Body>, ApiError> {
 
 async fn command_line(asking: Asking) -> Result<Response<Body>, ApiError> {
     let subject = asking.subject().await?;
-    let profiler = asking.app.profiler;
+    let profiler = asking.app.profiler.clone();
     let arguments = spawn_blocking(move || cmdline::collect(&profiler, &subject)).await.map_err(KindError::Task)??;
+    asking.check(&subject).await?;
     Ok(text(StatusCode::OK, arguments))
 }
 
@@ -146,8 +154,9 @@ async fn names(asking: Asking, request: Request) -> Result<Response<Body>, ApiEr
         Method::POST => posted(request).await?,
         _ => Bytes::copy_from_slice(request.uri().query().unwrap_or("").as_bytes()),
     };
-    let profiler = asking.app.profiler;
+    let profiler = asking.app.profiler.clone();
     let answer = spawn_blocking(move || symbol::collect(&profiler, &subject, &question)).await;
+    asking.check(&subject).await?;
     Ok(text(StatusCode::OK, answer.map_err(KindError::Task)?))
 }
 
@@ -178,15 +187,33 @@ async fn not_yet(asking: Asking, kind: &Kind) -> ApiError {
 impl Asking {
     /// Whom the request is about.
     async fn subject(&self) -> Result<Subject, ApiError> {
+        self.caller.viewer()?;
         let Some(pid) = self.pid.as_deref().or_else(|| self.parameters.given("pid")) else {
             return Ok(Subject::Host);
         };
-        let (asked, profiler) = (Asked::parse(pid)?, self.app.profiler.clone());
-        let known = spawn_blocking(move || subject::find(&profiler, asked)).await.map_err(KindError::Task)??;
-        if !self.caller.sees(known.id) {
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "You may not see this process"));
+        let (asked, profiler, notes) = (Asked::parse(pid)?, self.app.profiler.clone(), self.notes.clone());
+        let find = move || {
+            let known = subject::find(&profiler, asked)?;
+            notes.process(known.id, subject::comm(&profiler, known.id));
+            Ok::<_, KindError>(known)
+        };
+        let subject = Subject::Process(spawn_blocking(find).await.map_err(KindError::Task)??);
+        self.check(&subject).await.map(|()| subject)
+    }
+
+    /// Refuses a process that the caller may not see now: asked before it is looked at, and once more after that, since
+    /// it may have become another program meanwhile.
+    async fn check(&self, subject: &Subject) -> Result<(), ApiError> {
+        let (viewer, profiler) = (self.caller.viewer()?, self.app.profiler.clone());
+        let (Subject::Process(known), Viewer::User(uid)) = (*subject, viewer) else { return Ok(()) };
+        if spawn_blocking(move || viewer.sees(&profiler, known.id)).await.map_err(KindError::Task)? {
+            return Ok(());
         }
-        Ok(Subject::Process(known))
+        let text = format!(
+            "Process {} is not wholly user {uid}'s, or has rights of its own (set-user-ID, capabilities): ask as root",
+            known.id.pid
+        );
+        Err(ApiError::new(StatusCode::FORBIDDEN, text))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can go wrong between the agent and the kernel.
 
+use aya::maps::MapError;
+use std::error::Error;
 use std::io;
 
 /// An error of `kernel/`.
@@ -56,6 +58,25 @@ pub enum KernelError {
 }
 
 impl KernelError {
+    /// The verifier read a program and did not like it.
+    pub fn is_verifiers(&self) -> bool {
+        let log = match self {
+            KernelError::Program { source, .. } => match source.as_ref() {
+                aya::programs::ProgramError::LoadError { verifier_log, .. } => verifier_log.to_string(),
+                _ => String::new(),
+            },
+            _ => String::new(),
+        };
+        !log.trim().is_empty()
+    }
+
+    /// The kernel says that the agent may not.
+    pub fn is_permission(&self) -> bool {
+        let causes = std::iter::successors(self.source(), |cause| (*cause).source());
+        let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(denied)
+    }
+
     pub(super) fn map(action: &'static str, map: &'static str) -> impl FnOnce(aya::maps::MapError) -> KernelError {
         move |source| KernelError::Map { action, map, source: Box::new(source) }
     }
@@ -66,5 +87,13 @@ impl KernelError {
 
     pub(super) fn system(action: &'static str) -> impl FnOnce(io::Error) -> KernelError {
         move |source| KernelError::System { action, source }
+    }
+}
+
+/// What came of a removal; what is not there any more counts as removed.
+pub(super) fn removed(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }

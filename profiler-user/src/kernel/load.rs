@@ -6,14 +6,15 @@ use super::inventory::Inventory;
 use super::offsets::offsets;
 use super::perf::Timer;
 use super::pool::InnerTemplate;
+use super::rates::Control;
 use super::{Counters, KernelError, Losses, ProgramCost, Rates, Ring, TableMaps};
 use aya::maps::of_maps::ArrayOfMaps;
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program, ProgramError, ProgramFd, RawTracePoint};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, VerifierLogLevel};
 use profiler_ebpf::abi::maps::RateConfig;
+use serde::Serialize;
 use std::borrow::Cow;
-use std::collections::HashMap as Table;
 
 /// How to load.
 pub struct LoadConfig {
@@ -30,7 +31,7 @@ pub struct LoadConfig {
 }
 
 /// What the kernel said of a loaded program.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProgramFacts {
     /// Its name.
     pub name: &'static str,
@@ -96,21 +97,20 @@ pub fn load(config: &LoadConfig) -> Result<Parts, KernelError> {
     #[cfg(feature = "bpf-log")]
     super::messages::show(&mut object)?;
     let mut maps = Maps(&mut object);
-    let mut rate: Array<MapData, RateConfig> = maps.take("RATE")?;
     let start = RateConfig {
         timer_period: config.timer_period_ns,
         base_period: config.base_period_ns,
         epoch: 1,
         agent: config.agent.map_or(u64::MAX, u64::from),
     };
-    Rates::publish(&mut rate, start)?;
+    let settings = Control::publish(maps.take("RATE")?, start)?;
     let watched = maps.take::<HashMap<MapData, u32, u64>>("WATCH")?;
-    let tables = table_maps(&mut maps)?;
+    let tables = table_maps(&mut maps, settings.clone())?;
     let events = Ring::new("samples", maps.take::<RingBuf<MapData>>("EVENTS")?);
     let control = Ring::new("files", maps.take::<RingBuf<MapData>>("CONTROL")?);
     let processes = Ring::new("processes", maps.take::<RingBuf<MapData>>("PROCESSES")?);
     let counters = Counters { map: maps.take::<PerCpuArray<MapData, u64>>("COUNTERS_MAP")? };
-    let losses = Losses { map: maps.take("LOST")?, seen: Table::new() };
+    let losses = Losses::new(maps.take("LOST")?);
     let answer = maps.take("KEY_OF")?;
     let mut tail_calls: ProgramArray<MapData> = maps.take("PROGRAMS")?;
 
@@ -121,7 +121,7 @@ pub fn load(config: &LoadConfig) -> Result<Parts, KernelError> {
     let sampler = fd("sample")?;
     attach_tracepoints(&mut object)?;
     let timer = Timer::start(std::os::fd::AsFd::as_fd(&sampler), config.timer_period_ns)?;
-    let rates = Rates::new(timer, rate, watched, start);
+    let rates = Rates::new(timer, settings, watched);
     let attached = Attached { _object: object, _tail_calls: tail_calls, programs: programs.fds, facts: programs.facts };
     Ok(Parts { rates, tables, events, control, processes, inventory, counters, losses, attached })
 }
@@ -161,14 +161,17 @@ impl Maps<'_> {
     }
 }
 
-fn table_maps(maps: &mut Maps<'_>) -> Result<TableMaps, KernelError> {
+fn table_maps(maps: &mut Maps<'_>, control: Control) -> Result<TableMaps, KernelError> {
     let Map::Array(inner) = maps.raw("POOL_INNER")? else { return Err(KernelError::Missing("POOL_INNER")) };
     let mut tables = TableMaps {
         template: InnerTemplate::of(&inner)?,
         pool: maps.take::<ArrayOfMaps<MapData, MapData>>("POOL")?,
         inner: Vec::new(),
+        first: None,
         dictionary: maps.take("DICTIONARY")?,
         files: maps.take("FILES")?,
+        memo: maps.take("MEMO")?,
+        control,
     };
     tables.prove()?;
     Ok(tables)

@@ -13,6 +13,7 @@ mod load;
 #[cfg(feature = "bpf-log")]
 mod messages;
 mod offsets;
+mod peer_groups;
 mod perf;
 mod pool;
 mod rates;
@@ -26,6 +27,7 @@ pub use errors::KernelError;
 pub use inventory::Inventory;
 pub use kallsyms::{KernelSymbols, Symbol};
 pub use load::{Attached, LoadConfig, Parts, ProgramFacts, inspect, load};
+pub use peer_groups::peer_groups;
 pub use rates::Rates;
 pub use ring::Ring;
 pub use table_maps::TableMaps;

@@ -114,7 +114,7 @@ fn others(profiler: &Profiler, process: ProcessId, since: MonoTime) -> BTreeSet<
 }
 
 /// Tells the recorder the clocks of those that are there; how many it were.
-fn tell(profiler: &Profiler, members: &BTreeSet<ProcessId>) -> usize {
+pub(super) fn tell(profiler: &Profiler, members: &BTreeSet<ProcessId>) -> usize {
     members.iter().filter(|member| read(profiler, Some(**member)).is_some()).count()
 }
 

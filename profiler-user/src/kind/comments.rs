@@ -2,6 +2,7 @@
 //! from the window and the scheduler's account of CPU time.
 
 use super::subject::Subject;
+use super::viewer::Viewer;
 use crate::record::window::{Span, Window};
 use profiler_ebpf::reasons::Reason;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,9 @@ pub(super) struct Account<'a> {
     /// The samples are those of the process and its descendants.
     pub(super) children: bool,
     pub(super) window: &'a Window,
+    pub(super) viewer: Viewer,
+    /// Descendants that the viewer may not see.
+    pub(super) left_out: usize,
 }
 
 impl Account<'_> {
@@ -56,21 +60,39 @@ pub(super) fn sentences(account: &Account<'_>) -> Vec<String> {
     list.extend(ends(account));
     list.extend(rates(account));
     list.extend(turns(account));
+    list.extend(withheld(account));
     list
 }
 
 fn source(account: &Account<'_>) -> String {
-    let subject = match account.subject {
-        Subject::Host => "the whole host".to_owned(),
-        Subject::Process(known) if account.children => {
-            let pids: BTreeSet<_> = account.window.rows.iter().map(|row| row.image.process).collect();
-            format!("process {} and its descendants ({} processes with samples)", known.id.pid, pids.len())
+    let sampled = || account.window.rows.iter().map(|row| row.image.process).collect::<BTreeSet<_>>().len();
+    let subject = match (account.subject, account.viewer) {
+        (Subject::Host, Viewer::All) => "the whole host".to_owned(),
+        (Subject::Host, Viewer::User(uid)) => format!("all processes of user {uid} ({} with samples)", sampled()),
+        (Subject::Process(known), _) if account.children => {
+            format!("process {} and its descendants ({} processes with samples)", known.id.pid, sampled())
         }
-        Subject::Process(known) => format!("process {}", known.id.pid),
+        (Subject::Process(known), _) => format!("process {}", known.id.pid),
     };
     let rates = rates_in_force(account).into_keys().map(|rate| format!("{rate} Hz")).collect::<Vec<_>>();
     let rates = if rates.is_empty() { format!("{} Hz", account.hz) } else { rates.join(" and ") };
     format!("pprofd: CPU time of {subject}, by a timer on each CPU at {rates}; stacks were walked in the kernel.")
+}
+
+/// What the viewer was not shown.
+fn withheld(account: &Account<'_>) -> Vec<String> {
+    let Viewer::User(uid) = account.viewer else { return Vec::new() };
+    let mut list = Vec::new();
+    if account.left_out > 0 {
+        list.push(format!("{} of its descendants are not user {uid}'s alone and are left out.", account.left_out));
+    }
+    if account.window.withheld > 0 {
+        list.push(format!(
+            "{} samples were left out: the process was not user {uid}'s alone when they were taken.",
+            account.window.withheld
+        ));
+    }
+    list
 }
 
 /// Samples per second of CPU time, by the weights of the samples, and how many samples were taken at each rate.

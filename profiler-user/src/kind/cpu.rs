@@ -1,6 +1,9 @@
 //! `profile`: where CPU time went, from the recorder's log. Waits for the window [now, now + seconds], or answers at once
 //! for one that has ended (`ago`). A request starts no sampler: it asks the watch for a rate and reads what is recorded.
 
+mod chosen;
+
+use self::chosen::{Chosen, tell_clocks};
 use super::KindError;
 use super::clocks::{self, Difference, Reading};
 use super::comments::{self, Account};
@@ -10,6 +13,7 @@ use super::profile::{Profile, ValueType};
 use super::profiler::Profiler;
 use super::runtimes;
 use super::subject::{self, Subject};
+use super::viewer::Viewer;
 use crate::event::{ImageId, MappingSeen, MonoTime, ProcessId};
 use crate::record::window::{Selection, Span, Window};
 use crate::symbolize::builder::{self, Input, Labels};
@@ -74,6 +78,7 @@ impl Request {
 
 /// What is known when the window has ended.
 struct Collected {
+    viewer: Viewer,
     subject: Subject,
     request: Request,
     asked: Span,
@@ -84,17 +89,27 @@ struct Collected {
     exited: bool,
 }
 
-/// Makes a profile. Dropping the future gives everything back.
+/// Makes a profile for somebody who may see all. Dropping the future gives everything back.
 pub async fn collect(profiler: &Profiler, subject: Subject, request: Request) -> Result<Profile, KindError> {
+    collect_for(profiler, Viewer::All, subject, request).await
+}
+
+/// Makes a profile of what the viewer may see of its subject. Dropping the future gives everything back.
+pub async fn collect_for(
+    profiler: &Profiler,
+    viewer: Viewer,
+    subject: Subject,
+    request: Request,
+) -> Result<Profile, KindError> {
     let collected = match (&subject, request.ago) {
-        (_, Some(ago)) => past(profiler, subject, request, ago),
+        (_, Some(ago)) => past(profiler, viewer, subject, request, ago),
         (Subject::Process(known), None) if !known.alive => {
             return Err(KindError::NotFound(format!(
                 "process {} has exited; ago=SECONDS asks for what is recorded of it",
                 known.id.pid
             )));
         }
-        (_, None) => live(profiler, subject, request).await?,
+        (_, None) => live(profiler, viewer, subject, request).await?,
     };
     let profiler = profiler.clone();
     blocking(move || finish(&profiler, collected)).await?
@@ -104,11 +119,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     spawn_blocking(work).await.map_err(KindError::Task)
 }
 
-fn past(profiler: &Profiler, subject: Subject, request: Request, ago: u32) -> Collected {
+fn past(profiler: &Profiler, viewer: Viewer, subject: Subject, request: Request, ago: u32) -> Collected {
     let (now, _) = profiler.processes.now();
     let to = now.0.saturating_sub(u64::from(ago) * SECOND);
     let from = to.saturating_sub(u64::from(request.seconds) * SECOND);
     Collected {
+        viewer,
         subject,
         request,
         asked: Span { from: MonoTime(from), to: MonoTime(to) },
@@ -119,7 +135,7 @@ fn past(profiler: &Profiler, subject: Subject, request: Request, ago: u32) -> Co
 }
 
 /// Waits for the window's end, or the exit of the process.
-async fn live(profiler: &Profiler, subject: Subject, request: Request) -> Result<Collected, KindError> {
+async fn live(profiler: &Profiler, viewer: Viewer, subject: Subject, request: Request) -> Result<Collected, KindError> {
     let process = process_of(&subject);
     // Children are forked while the window is open: only the host's rate is theirs from their first instant.
     let target = process.filter(|_| !request.children).map_or(Target::Host, Target::Process);
@@ -131,6 +147,7 @@ async fn live(profiler: &Profiler, subject: Subject, request: Request) -> Result
         if request.children {
             prepare_children(&preparing, process, end);
         }
+        tell_clocks(&preparing, viewer, &subject);
         let mappings = process.map(|process| preparing.processes.mappings(process)).unwrap_or_default();
         (mappings, Reading::at_start(&preparing, process))
     };
@@ -142,7 +159,7 @@ async fn live(profiler: &Profiler, subject: Subject, request: Request) -> Result
     let end = blocking(move || Reading::at_end(&ending, process)).await?;
     drop(watched);
     let asked = Span { from: start.time, to: end.time };
-    Ok(Collected { subject, request, asked, mappings, used: end.since(&start), exited })
+    Ok(Collected { viewer, subject, request, asked, mappings, used: end.since(&start), exited })
 }
 
 /// Has the tables of a process's living descendants built.
@@ -186,16 +203,16 @@ fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, Kind
         collected.mappings = newest;
     }
     let drained = profiler.processes.drained(collected.asked.to);
-    let others =
-        process.map(|process| clocks::descendants(profiler, process, collected.asked.from)).unwrap_or_default();
-    let selection = match process {
-        None => Selection::Host,
-        Some(process) if collected.request.children => Selection::of(others.iter().copied().chain([process])),
-        Some(process) => Selection::of([process]),
-    };
-    let window = profiler.recorder.query(selection, collected.asked).map_err(KindError::Recorder)?;
+    tell_clocks(profiler, collected.viewer, &collected.subject);
+    let chosen = Chosen::of(profiler, &collected)?;
+    // Where what a program mapped lies is its secret, too.
+    collected.mappings.retain(|mapping| chosen.shows(mapping.image));
+    let window = profiler
+        .recorder
+        .query_for(chosen.sieve.as_ref(), chosen.selection.clone(), collected.asked)
+        .map_err(KindError::Recorder)?;
     let covered = covered(&collected, &window)?;
-    let used = used(profiler, &collected, &window, others);
+    let used = used(profiler, &collected, &window, &chosen);
     let account = Account {
         subject: &collected.subject,
         asked: collected.asked,
@@ -209,6 +226,8 @@ fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, Kind
         children: collected.request.children,
         descendants: used.descendants,
         window: &window,
+        viewer: collected.viewer,
+        left_out: if collected.request.children { chosen.left_out } else { 0 },
     };
     Ok(profile(profiler, &collected, &account))
 }
@@ -223,20 +242,24 @@ struct Used {
     descendants: Option<(usize, Option<u64>)>,
 }
 
-/// `others` descend from the process.
-fn used(profiler: &Profiler, collected: &Collected, window: &Window, others: BTreeSet<ProcessId>) -> Used {
+fn used(profiler: &Profiler, collected: &Collected, window: &Window, chosen: &Chosen) -> Used {
     let Difference { own, told } = collected.used;
+    if !chosen.is_whole(&collected.subject) {
+        return Used { cpu_ns: window.cpu_ns, unaccounted: window.ended, descendants: None };
+    }
+    // What whoever waited was told is the sum of all, also of those who are not shown.
+    let told = told.filter(|_| chosen.left_out == 0);
     if collected.request.children {
         let told = own.zip(told).map(|(own, others)| own.saturating_add(others));
         let cpu_ns = clocks::completed(window.cpu_ns, window.ended, told);
         return Used { cpu_ns, unaccounted: if told.is_none() { window.ended } else { 0 }, descendants: None };
     }
-    let count = others.len();
-    let used_by = |others: BTreeSet<ProcessId>| {
-        let window = profiler.recorder.query(Selection::Processes(others), collected.asked).ok()?;
+    let used_by = |others: &BTreeSet<ProcessId>| {
+        let window = profiler.recorder.query(Selection::Processes(others.clone()), collected.asked).ok()?;
         clocks::completed(window.cpu_ns, window.ended, told)
     };
-    let descendants = (count > 0).then(|| (count, used_by(others)));
+    let others = &chosen.others;
+    let descendants = (!others.is_empty()).then(|| (others.len(), used_by(others)));
     Used { cpu_ns: own.or(window.cpu_ns), unaccounted: 0, descendants }
 }
 

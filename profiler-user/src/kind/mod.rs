@@ -17,6 +17,7 @@ pub mod profiler;
 mod runtimes;
 pub mod subject;
 pub mod symbol;
+pub mod viewer;
 
 use profile::ValueType;
 
@@ -161,6 +162,9 @@ pub enum KindError {
     /// What was asked about is not there.
     #[error("{0}")]
     NotFound(String),
+    /// The caller may not see what was asked about.
+    #[error("{0}")]
+    Forbidden(String),
     /// This version or this host has no such thing.
     #[error("{0}")]
     NotImplemented(String),

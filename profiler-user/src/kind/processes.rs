@@ -2,6 +2,7 @@
 
 use super::profiler::Profiler;
 use super::subject::ticks;
+use super::viewer::Viewer;
 use crate::event::ProcessId;
 use crate::record::{Filter, ProcessInfo};
 use serde::Serialize;
@@ -34,15 +35,12 @@ pub struct Listed {
     pub cpu_share: Option<f64>,
     /// It has exited.
     pub exited: bool,
-    /// Kept for callers that may not see all.
-    #[serde(skip)]
-    pub id: ProcessId,
 }
 
-/// The list, the busiest first. Blocking.
-pub fn list(profiler: &Profiler, exited: bool) -> Vec<Listed> {
+/// The list, the busiest first, of those that the viewer may see. Blocking.
+pub fn list(profiler: &Profiler, viewer: Viewer, exited: bool) -> Vec<Listed> {
     let filter = if exited { Filter::Exited } else { Filter::Alive };
-    let infos = profiler.recorder.processes(filter);
+    let infos = viewer.visible(profiler, profiler.recorder.processes(filter));
     let mut list: Vec<Listed> = infos.into_iter().map(|info| listed(profiler, info)).collect();
     let share = |process: &Listed| process.cpu_share.unwrap_or(0.0);
     list.sort_by(|a, b| share(b).total_cmp(&share(a)).then(a.pid.cmp(&b.pid)));
@@ -70,7 +68,6 @@ fn listed(profiler: &Profiler, info: ProcessInfo) -> Listed {
         cgroup: info.cgroup,
         cpu_share: info.cpu_share,
         exited,
-        id: info.id,
     }
 }
 

@@ -80,6 +80,12 @@ pub fn exe(profiler: &Profiler, id: ProcessId) -> Option<String> {
     info.exe.filter(|exe| !exe.is_empty())
 }
 
+/// Name of a process, or nothing.
+pub fn comm(profiler: &Profiler, id: ProcessId) -> String {
+    let recorded = profiler.recorder.process(id.pid);
+    recorded.into_iter().rev().find(|info| info.id == id).map(|info| info.comm.to_text()).unwrap_or_default()
+}
+
 /// The process that is asked for: the living one, else the last recorded.
 pub fn find(profiler: &Profiler, asked: Asked) -> Result<Known, KindError> {
     let matches = |id: &ProcessId| asked.start.is_none_or(|start| started_at(*id, start));

@@ -15,7 +15,7 @@ pub fn collect(profiler: &Profiler, subject: &Subject, question: &[u8]) -> Strin
     let Subject::Process(known) = subject else {
         return "num_symbols: 0\n".to_owned();
     };
-    let addresses: Vec<u64> = question.split(|byte| *byte == b'+').filter_map(parse_address).collect();
+    let addresses = addresses(question);
     let mut answer = "num_symbols: 1\n".to_owned();
     if addresses.is_empty() {
         return answer;
@@ -50,6 +50,11 @@ fn file_of(profiler: &Profiler, frame: Frame) -> String {
         Frame::Jit { .. } | Frame::Pseudo { .. } => None,
     }
     .unwrap_or_default()
+}
+
+/// The addresses of a question; words that are none are left out.
+pub(crate) fn addresses(question: &[u8]) -> Vec<u64> {
+    question.split(|byte| *byte == b'+').filter_map(parse_address).collect()
 }
 
 /// Hexadecimal with 0x, octal with 0, else decimal: Go's rules of base 0.

@@ -15,12 +15,13 @@ pub fn is_mangled(name: &str) -> bool {
     ["_Z", "__Z", "_R"].iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The name for people; the same name if it is not mangled, too long or not understood.
+/// The name for people; the same name if it is not mangled, too long, not understood, or if nothing is left of it (`_ZNE`).
 pub fn demangle(name: &str) -> Cow<'_, str> {
     if !is_mangled(name) || name.len() > MAX_INPUT {
         return Cow::Borrowed(name);
     }
-    rust(name).or_else(|| cpp(name)).map_or(Cow::Borrowed(name), Cow::Owned)
+    let shown = rust(name).or_else(|| cpp(name)).filter(|shown| !shown.is_empty());
+    shown.map_or(Cow::Borrowed(name), Cow::Owned)
 }
 
 /// Without the hash, which differs from build to build.
@@ -71,6 +72,7 @@ mod tests {
         check("_ZN4core3fmt9Formatter3pad17h0123456789abcdefE", "core::fmt::Formatter::pad");
         check("_RNvCs15kBYyAo9fc_7mycrate7example", "mycrate::example");
         check("_Znot a name", "_Znot a name");
+        check("_ZNE", "_ZNE");
     }
 
     #[test]

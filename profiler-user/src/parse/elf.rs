@@ -71,12 +71,14 @@ pub struct Elf {
 impl Elf {
     /// Reads the headers.
     pub fn parse(source: Source) -> Result<Self, ParseError> {
+        // First: a file that is shorter than a header is no damaged program if it does not begin as one.
+        let magic = source.read("the ELF magic", 0, source.size().min(elf::ELFMAG.len() as u64))?;
+        if magic != elf::ELFMAG {
+            return Err(ParseError::NoProgram);
+        }
         let bytes = source.read("the ELF header", 0, size_of::<FileHeader64<LE>>() as u64)?;
         let header: &FileHeader64<LE> = pod(&bytes)?;
         let ident = &header.e_ident;
-        if ident.magic != elf::ELFMAG {
-            return Err(ParseError::NoProgram);
-        }
         if ident.class != elf::ELFCLASS64 || ident.data != elf::ELFDATA2LSB {
             return Err(ParseError::NotElf);
         }

@@ -160,7 +160,7 @@ impl Pclntab {
 
     /// Number of functions.
     pub(super) fn len(&self) -> usize {
-        self.layout.functions.min(MAX_FUNCTIONS)
+        self.layout.functions
     }
 
     /// Function `index`; `None` if it is damaged.
@@ -301,6 +301,9 @@ fn layout(bytes: &[u8]) -> Option<Layout> {
         _ => return None,
     };
     let (relative, entries) = (record.name == 4, entries.unwrap_or(records));
+    // What the header claims costs nothing: a table of a few bytes has no millions of functions that are looked for in vain.
+    let room = bytes.len().saturating_sub(entries) / if relative { 8 } else { 16 };
+    let functions = functions.min(room).min(MAX_FUNCTIONS);
     Some(Layout { relative, record, text, functions, names, files, pcs, records, entries })
 }
 

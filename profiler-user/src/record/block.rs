@@ -3,7 +3,7 @@
 
 use super::SECOND;
 use super::stacks::{StackIndex, Stacks};
-use crate::event::{Comm, FrameWord, ImageId, MonoTime, ProcessId, Sample, Tid};
+use crate::event::{Comm, FrameWord, ImageId, MonoTime, ProcessId, Sample, SoleUser, Tid};
 use profiler_ebpf::reasons::Reason;
 use std::collections::HashMap;
 
@@ -14,7 +14,9 @@ pub(super) struct Task {
     pub(super) tid: Tid,
     pub(super) thread: Comm,
     pub(super) comm: Comm,
+    pub(super) user: SoleUser,
 }
+const _: () = assert!(size_of::<Task>() == 64);
 
 /// One sample. Samples of one thread never have the same ns, so rows are not summed here: a query cuts exactly.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +72,8 @@ impl Block {
     /// Adds a sample of this second, and says how many bytes its process holds more by it. Without an index, as in a
     /// sealed block, nothing equal is looked for. `None` if 32 bits do not count what is in the block.
     pub(super) fn push(&mut self, index: Option<&mut Index>, sample: &Sample) -> Option<u64> {
-        let task = Task { image: sample.image, tid: sample.tid, thread: sample.thread, comm: sample.comm };
+        let Sample { image, tid, thread, comm, uids, .. } = *sample;
+        let task = Task { image, tid, thread, comm, user: uids.into() };
         let at = sample.time.0.checked_sub(self.second * SECOND).and_then(|at| u32::try_from(at).ok())?;
         self.add(index, &task, &sample.frames, |task, stack| StoredRow {
             at,

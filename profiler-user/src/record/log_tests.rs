@@ -1,18 +1,19 @@
 //! Tests of the log store: exact cutting, the budget, the part of one process, late samples.
 
 use super::*;
-use crate::event::FrameWord;
-use crate::record::fixtures::{process, sample};
+use crate::event::{FrameWord, ImageId, UserIds};
+use crate::record::fixtures::{image, process, sample};
 use crate::record::sum::sum;
-use crate::record::window::{Selection, Window};
+use crate::record::window::{Selection, Sieve, Window};
 use proptest::prelude::*;
+use std::collections::HashSet;
 
 fn span(from: u64, to: u64) -> Span {
     Span { from: MonoTime(from), to: MonoTime(to) }
 }
 
 fn window(log: &Log, selection: &Selection, span: Span) -> Window {
-    sum(&log.blocks(span), selection, span)
+    sum(&log.blocks(span), selection, None, span)
 }
 
 fn of(pid: u32) -> Selection {
@@ -64,7 +65,7 @@ fn a_query_keeps_its_blocks_while_the_log_goes_on() {
     log.push(&sample(7, 1, &[1]));
     let blocks = log.blocks(ALL);
     log.push(&sample(7, 2, &[1]));
-    assert_eq!(count(&sum(&blocks, &Selection::Host, ALL)), 1);
+    assert_eq!(count(&sum(&blocks, &Selection::Host, None, ALL)), 1);
     assert_eq!(count(&window(&log, &Selection::Host, ALL)), 2);
 }
 
@@ -207,4 +208,24 @@ proptest! {
         }
         prop_assert_eq!(held, log.held);
     }
+}
+
+#[test]
+fn a_sieve_holds_back_what_is_not_wholly_the_users() {
+    let mut log = Log::new(MonoTime(0));
+    let with = |real, effective, saved| UserIds { real, effective, saved };
+    for (time, uids) in
+        [(1, with(1000, 1000, 1000)), (2, with(1000, 0, 0)), (3, with(1000, 1000, 0)), (4, with(0, 0, 0))]
+    {
+        log.push(&Sample { uids, ..sample(7, time, &[1]) });
+    }
+    log.push(&Sample { image: ImageId { exec_id: 9, ..image(7) }, ..sample(7, 5, &[1]) });
+    log.push(&sample(8, 6, &[1]));
+    let sieve = Sieve { uid: 1000, images: HashSet::from([image(7)]) };
+    let of = |selection| {
+        let window = sum(&log.blocks(ALL), &selection, Some(&sieve), ALL);
+        (count(&window), window.withheld, window.periods.iter().map(|(_, count)| count).sum::<u64>())
+    };
+    assert_eq!(of(Selection::of([process(7)])), (1, 4, 1));
+    assert_eq!(of(Selection::Host), (1, 5, 1));
 }

@@ -6,7 +6,7 @@ use super::gate::Gate;
 use super::log::Log;
 use super::processes::{Filter, ProcessInfo, Processes};
 use super::sum::sum;
-use super::window::{Selection, Span, Window};
+use super::window::{Selection, Sieve, Span, Window};
 use crate::event::{Event, MonoTime, Pid, ProcessId};
 use crossbeam_channel::Sender;
 use profiler_ebpf::abi::maps::LossKey;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Processes that are known at a time.
-const MAX_PROCESSES: usize = 65_536;
+pub(super) const MAX_PROCESSES: usize = 49_152;
 /// Bytes for the table of processes; kept once a second.
 pub const PROCESS_TABLE: u64 = 32 << 20;
 
@@ -66,6 +66,8 @@ pub struct RecorderStats {
     pub dropped_events: u64,
     /// Processes that found the table full.
     pub refused_processes: u64,
+    /// Paths of living processes' programs that the table had no room for.
+    pub forgotten_paths: u64,
     /// Start of what is held, CLOCK_MONOTONIC ns.
     pub whole_since: u64,
 }
@@ -96,9 +98,9 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Sums on the caller's thread.
-    pub(super) fn window(self) -> Window {
+    pub(super) fn window(self, sieve: Option<&Sieve>) -> Window {
         let Some(covered) = self.covered else { return Window::default() };
-        let sum = sum(&self.blocks, &self.selection, covered);
+        let sum = sum(&self.blocks, &self.selection, sieve, covered);
         Window { cpu_ns: self.cpu_ns, ended: self.ended, covered: Some(covered), ..sum }
     }
 }
@@ -226,6 +228,7 @@ impl Owner {
             dropped: self.gate.dropped.load(Ordering::Relaxed),
             dropped_events: self.gate.dropped_events.load(Ordering::Relaxed),
             refused_processes: self.processes.refused,
+            forgotten_paths: self.processes.forgotten_paths,
             whole_since: self.log.floor().0,
         }
     }

@@ -4,7 +4,7 @@
 mod account;
 
 use super::clock::Clock;
-use crate::event::{Comm, ImageId, MonoTime, Pid, ProcessFact, ProcessId, Sample, UserIds};
+use crate::event::{Comm, ImageId, MonoTime, Pid, ProcessFact, ProcessId, Sample, SoleUser, UserIds};
 use std::collections::BTreeMap;
 
 /// A dead process of which nothing is recorded is forgotten after this, ns.
@@ -38,6 +38,8 @@ pub struct ImageInfo {
     pub comm: Comm,
     /// When it was first met.
     pub since: MonoTime,
+    /// Whose it was, as far as it was met: nobody's alone once it was met with another's rights.
+    pub user: SoleUser,
 }
 
 /// A process.
@@ -82,18 +84,23 @@ struct Entry {
     is_assumed: bool,
 }
 
+/// Bytes of an entry in the table, whose nodes are full for two thirds.
+const ENTRY_BYTES: u64 = size_of::<(ProcessId, Entry)>() as u64 * 3 / 2;
+
 /// The table.
 pub(super) struct Processes {
     known: BTreeMap<ProcessId, Entry>,
     most: usize,
     /// Processes that found the table full of living ones, or were forgotten because it was full.
     pub(super) refused: u64,
+    /// Paths of living processes' programs that were too long for the budget.
+    pub(super) forgotten_paths: u64,
 }
 
 impl Processes {
     /// An empty table of at most `most` processes.
     pub(super) fn new(most: usize) -> Processes {
-        Processes { known: BTreeMap::new(), most, refused: 0 }
+        Processes { known: BTreeMap::new(), most, refused: 0, forgotten_paths: 0 }
     }
 
     /// A process is known at the latest by its first sample.
@@ -105,13 +112,18 @@ impl Processes {
         if sample.image.exec_id >= info.exec_id {
             (info.comm, info.uids) = (sample.comm, sample.uids);
         }
-        entry.image(sample.image.exec_id, sample.time, sample.comm).comm = sample.comm;
+        entry.image(sample.image.exec_id, sample.time, sample.comm, sample.uids).comm = sample.comm;
     }
 
-    /// A child has its parent's program until it execs.
+    /// A child has its parent's program until it execs, and the secrets that this got by rights which it gave up since.
     pub(super) fn fork(&mut self, fact: &ProcessFact) {
-        let inherited = self.newest(fact.parent).and_then(|parent| parent.info.exe.clone());
+        let parent = self.newest(fact.parent).map(|parent| &parent.info);
+        let inherited = parent.and_then(|parent| parent.exe.clone());
+        let is_shut = parent.and_then(|parent| parent.images.last()).is_some_and(|image| image.user == SoleUser::NONE);
         let Some(entry) = self.learn(fact) else { return };
+        if is_shut {
+            entry.image(fact.image.exec_id, fact.time, fact.comm, fact.uids).user = SoleUser::NONE;
+        }
         entry.forked_by = Some(fact.parent);
         entry.clock.begin(fact.time);
         entry.set_exe(fact, inherited, false);
@@ -198,7 +210,7 @@ impl Processes {
             self.end_reused(id.pid, time);
         }
         let entry = self.known.get_mut(&id)?;
-        entry.image(image.exec_id, time, comm);
+        entry.image(image.exec_id, time, comm, uids);
         entry.info.exec_id = entry.info.exec_id.max(image.exec_id);
         Some(entry)
     }
@@ -238,15 +250,26 @@ impl Processes {
         dead.len()
     }
 
-    /// Keeps the table within so many bytes: first the dead go, then what the living were before their last exec.
+    /// Keeps the table within so many bytes: first the dead go, then what the living were before their last exec, then the
+    /// paths of their programs, the longest first.
     pub(super) fn fit(&mut self, budget: u64) {
         while self.table_bytes() > budget {
             let forgotten = self.forget_dead((self.known.len() / 16).max(1));
             self.refused += forgotten as u64;
             if forgotten == 0 {
                 self.known.values_mut().for_each(Entry::forget_images);
+                return self.fit_paths(budget);
+            }
+        }
+    }
+
+    fn fit_paths(&mut self, budget: u64) {
+        for longest in [1_024, 256, 128, 64, 0] {
+            if self.table_bytes() <= budget {
                 return;
             }
+            let forgotten = self.known.values_mut().filter_map(|entry| entry.forget_path(longest)).count();
+            self.forgotten_paths += forgotten as u64;
         }
     }
 
@@ -291,7 +314,7 @@ impl Processes {
 
     /// Bytes that all else takes.
     pub(super) fn table_bytes(&self) -> u64 {
-        self.known.values().map(|entry| size_of::<(ProcessId, Entry)>() as u64 + entry.outside_bytes()).sum()
+        self.known.values().map(|entry| ENTRY_BYTES + entry.outside_bytes()).sum()
     }
 }
 
@@ -335,11 +358,11 @@ impl Entry {
     }
 
     /// The program with this exec id; rings are read one after the other, so it may be older than the newest.
-    fn image(&mut self, exec_id: u32, time: MonoTime, comm: Comm) -> &mut ImageInfo {
+    fn image(&mut self, exec_id: u32, time: MonoTime, comm: Comm, uids: UserIds) -> &mut ImageInfo {
         let images = &mut self.info.images;
         let found = images.binary_search_by_key(&exec_id, |image| image.exec_id);
         let index = found.unwrap_or_else(|index| {
-            images.insert(index, ImageInfo { exec_id, exe: None, comm, since: time });
+            images.insert(index, ImageInfo { exec_id, exe: None, comm, since: time, user: uids.into() });
             // The oldest goes, unless it is the one that is asked for.
             let excess = usize::from(images.len() > MAX_IMAGES);
             if excess > 0 {
@@ -349,12 +372,13 @@ impl Entry {
         });
         let image = &mut images[index];
         image.since = image.since.min(time);
+        image.user = image.user.and(uids.into());
         image
     }
 
     /// Sets the path of the program that a fact is about; what is known already stays unless `is_better`.
     fn set_exe(&mut self, fact: &ProcessFact, exe: Option<String>, is_better: bool) {
-        let image = self.image(fact.image.exec_id, fact.time, fact.comm);
+        let image = self.image(fact.image.exec_id, fact.time, fact.comm, fact.uids);
         if exe.is_some() && (is_better || image.exe.is_none()) {
             image.exe = exe;
         }
@@ -374,6 +398,12 @@ impl Entry {
         let images = &mut self.info.images;
         images.drain(..images.len().saturating_sub(1));
         images.shrink_to_fit();
+    }
+
+    /// Forgets the path of its program if that is longer than so many bytes.
+    fn forget_path(&mut self, longest: usize) -> Option<String> {
+        self.info.images.iter_mut().for_each(|image| drop(image.exe.take_if(|path| path.len() > longest)));
+        self.info.exe.take_if(|path| path.len() > longest)
     }
 
     fn outside_bytes(&self) -> u64 {

@@ -251,6 +251,22 @@ fn the_table_fits_its_budget_by_forgetting_the_dead_and_then_old_images() {
 }
 
 #[test]
+fn as_many_living_processes_as_there_may_be_fit_whatever_their_paths() {
+    let mut table = Processes::new(crate::record::owner::MAX_PROCESSES);
+    let most = u32::try_from(crate::record::owner::MAX_PROCESSES).unwrap();
+    for pid in 1..=most {
+        // Every tenth has a path as long as one may be.
+        let path = vec![b'x'; if pid % 10 == 0 { 5_000 } else { 40 }];
+        table.known(&fact(pid, 10), &path);
+    }
+    assert!(table.table_bytes() > crate::record::PROCESS_TABLE);
+    table.fit(crate::record::PROCESS_TABLE);
+    assert!(table.table_bytes() <= crate::record::PROCESS_TABLE, "{} bytes", table.table_bytes());
+    assert_eq!((table.len(), table.forgotten_paths), (most as usize, u64::from(most / 10)));
+    assert_eq!((only(&table, 10).exe, only(&table, 1).exe), (None, Some("x".repeat(40))));
+}
+
+#[test]
 fn a_family_is_who_was_forked_by_its_members_and_not_by_who_had_their_numbers_before() {
     let mut table = table();
     let at = |pid: u32, start: u64, parent: u32| {
@@ -271,4 +287,26 @@ fn a_family_is_who_was_forked_by_its_members_and_not_by_who_had_their_numbers_be
     assert_eq!(family.into_iter().collect::<Vec<_>>(), [who(10, 10), who(11, 20), who(12, 30)]);
     assert!(!table.family(who(10, 10), MonoTime(1_000)).contains(&who(11, 20)), "it had died before");
     assert_eq!(table.family(who(99, 1), MonoTime(0)).len(), 1);
+}
+
+fn users(info: &ProcessInfo) -> Vec<(u32, bool)> {
+    info.images.iter().map(|image| (image.exec_id, image.user.is(1000))).collect()
+}
+
+#[test]
+fn a_program_that_was_met_with_the_rights_of_others_is_nobodys_alone_for_good() {
+    let mut table = table();
+    let risen = UserIds { real: 1000, effective: 0, saved: 0 };
+    table.fork(&with_exec(7, 10, 3));
+    table.exec(&ProcessFact { uids: risen, ..with_exec(7, 20, 4) }, b"/bin/su");
+    // It gives its rights up, then another program takes its place.
+    table.sample(&Sample { image: ImageId { exec_id: 4, ..image(7) }, ..sample(7, 30, &[1]) });
+    assert_eq!(users(&only(&table, 7)), [(3, true), (4, false)]);
+    let child = ProcessFact { parent: Pid(7), ..with_exec(8, 35, 4) };
+    table.fork(&child);
+    assert_eq!(users(&only(&table, 8)), [(4, false)], "a copy of such a program is no better");
+    table.exec(&ProcessFact { parent: Pid(7), ..with_exec(8, 37, 5) }, b"/bin/sh");
+    assert_eq!(users(&only(&table, 8)), [(4, false), (5, true)]);
+    table.exec(&with_exec(7, 40, 5), b"/bin/sh");
+    assert_eq!(users(&only(&table, 7)), [(3, true), (4, false), (5, true)]);
 }

@@ -4,7 +4,7 @@
 use super::gate::Gate;
 use super::owner::{Command, Owner, RecorderConfig, RecorderStats};
 use super::processes::{Filter, ProcessInfo};
-use super::window::{Selection, Span, Window};
+use super::window::{Selection, Sieve, Span, Window};
 use crate::event::{Event, MonoTime, Pid, ProcessId};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use profiler_ebpf::abi::maps::LossKey;
@@ -128,7 +128,12 @@ impl Recorder {
 
     /// The samples of a window, after all that was pushed before. Blocks until the owner answers; sums on this thread.
     pub fn query(&self, selection: Selection, span: Span) -> Result<Window, RecordError> {
-        Ok(self.ask(|reply| Command::Query(selection, span, reply))?.window())
+        self.query_for(None, selection, span)
+    }
+
+    /// As [`Recorder::query`], for somebody who may see only what passes a sieve.
+    pub fn query_for(&self, sieve: Option<&Sieve>, selection: Selection, span: Span) -> Result<Window, RecordError> {
+        Ok(self.ask(|reply| Command::Query(selection, span, reply))?.window(sieve))
     }
 
     /// Processes that have or had this number, the newest last. Blocking.

@@ -1,18 +1,19 @@
 //! Blocks -> [`Window`]: equal samples of the span are summed. Runs on the caller's thread over blocks that it shares.
 
 use super::block::{Block, RowView, Task};
-use super::window::{Row, Selection, Span, Window};
+use super::window::{Row, Selection, Sieve, Span, Window};
 use crate::event::{FrameWord, ProcessId};
 use profiler_ebpf::reasons::Reason;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-/// Sums the samples and losses of a selection in a span. `cpu_ns` and `covered` are for the owner to say.
-pub(super) fn sum(blocks: &[Arc<Block>], selection: &Selection, span: Span) -> Window {
+/// Sums the samples of a selection in a span that pass a sieve, and its losses. `cpu_ns` and `covered` are for the owner to
+/// say.
+pub(super) fn sum(blocks: &[Arc<Block>], selection: &Selection, sieve: Option<&Sieve>, span: Span) -> Window {
     let mut sums = Sums::default();
     let wanted = Wanted::new(selection);
     for block in blocks {
-        sums.add(block, &wanted, span);
+        sums.add(block, &wanted, sieve, span);
     }
     sums.finish()
 }
@@ -50,6 +51,7 @@ struct Sums {
     by_key: HashMap<(u32, u32, Reason), usize>,
     periods: BTreeMap<u64, u64>,
     losses: BTreeMap<Reason, u64>,
+    withheld: u64,
 }
 
 /// What a block's numbers are in the sums, so that each of its tasks and stacks is looked up once.
@@ -59,11 +61,16 @@ struct Numbers {
 }
 
 impl Sums {
-    fn add(&mut self, block: &Block, wanted: &Wanted, span: Span) {
+    fn add(&mut self, block: &Block, wanted: &Wanted, sieve: Option<&Sieve>, span: Span) {
         let mut numbers = Numbers { tasks: vec![None; block.task_count()], stacks: vec![None; block.stack_count()] };
         for row in block.rows() {
-            if span.holds(row.time) && wanted.has(row.task.image.process) {
+            if !span.holds(row.time) || !wanted.has(row.task.image.process) {
+                continue;
+            }
+            if sieve.is_none_or(|sieve| sieve.passes(row.task.image, row.task.user)) {
                 self.add_row(&row, &mut numbers);
+            } else {
+                self.withheld += 1;
             }
         }
         for loss in block.losses() {
@@ -109,6 +116,7 @@ impl Sums {
             rows: self.rows,
             losses: self.losses.into_iter().collect(),
             periods: self.periods.into_iter().collect(),
+            withheld: self.withheld,
             cpu_ns: None,
             ended: 0,
             covered: None,
@@ -125,6 +133,6 @@ fn once(known: &mut [Option<u32>], index: u32, find: impl FnOnce() -> u32) -> u3
 }
 
 fn new_row(row: &RowView<'_>, stack: Arc<[FrameWord]>) -> Row {
-    let Task { image, tid, thread, comm } = *row.task;
+    let Task { image, tid, thread, comm, .. } = *row.task;
     Row { image, tid, thread, comm, stack, status: row.status, count: 0, value: 0 }
 }

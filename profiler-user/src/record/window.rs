@@ -1,8 +1,8 @@
 //! What a query on the log store answers: the additive samples of a window.
 
-use crate::event::{Comm, FrameWord, ImageId, MonoTime, ProcessId, Tid};
+use crate::event::{Comm, FrameWord, ImageId, MonoTime, ProcessId, SoleUser, Tid};
 use profiler_ebpf::reasons::Reason;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Which processes a query is about.
@@ -26,6 +26,23 @@ impl Selection {
             Selection::Host => true,
             Selection::Processes(processes) => processes.contains(&process),
         }
+    }
+}
+
+/// What passes of a selection's samples where somebody may not see all: those of these programs that were taken while all
+/// user ids of the task were this user's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sieve {
+    /// The user.
+    pub uid: u32,
+    /// The programs.
+    pub images: HashSet<ImageId>,
+}
+
+impl Sieve {
+    /// True if a sample of that program, taken while it was that user's, passes.
+    pub fn passes(&self, image: ImageId, user: SoleUser) -> bool {
+        user.is(self.uid) && self.images.contains(&image)
     }
 }
 
@@ -68,6 +85,8 @@ pub struct Window {
     pub losses: Vec<(Reason, u64)>,
     /// Distinct sample weights (periods, ns) and how many records had each.
     pub periods: Vec<(u64, u64)>,
+    /// Samples that did not pass the sieve.
+    pub withheld: u64,
     /// CPU time of the selected processes in the window by the scheduler's own account, ns, where it was recorded; none for
     /// the whole host.
     pub cpu_ns: Option<u64>,

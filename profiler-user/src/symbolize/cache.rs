@@ -14,8 +14,11 @@ use std::time::{Duration, Instant};
 const FAILURE_HOLDS: Duration = Duration::from_secs(30);
 /// Files whose failure is remembered.
 const FAILURES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
-/// Bytes of an entry beside its frames: key, list links, hash slot, reference counts.
-const ENTRY_OVERHEAD: usize = 96;
+/// Bytes of an entry beside its frames: the list's node, a slot of a hash table that is half full, the counted value, and what
+/// the allocator adds to each.
+const ENTRY_OVERHEAD: usize = 48 + 40 + 32 + size_of::<Symbolized>();
+/// What the allocator adds to a text, with the rest of its last 16 bytes.
+const TEXT_OVERHEAD: usize = 16;
 
 /// Names by frame word, least recently used first out.
 pub(super) struct NameCache {
@@ -77,7 +80,8 @@ fn weight(names: &Symbolized) -> usize {
         Symbolized::Frames(frames) => frames,
         Symbolized::Nameless { .. } | Symbolized::Missing(_) => &[],
     };
-    let texts = |f: &SymbolFrame| f.name.len() + f.system_name.len() + f.file.len();
+    let text = |text: &str| if text.is_empty() { 0 } else { text.len() + TEXT_OVERHEAD };
+    let texts = |f: &SymbolFrame| text(&f.name) + text(&f.system_name) + text(&f.file);
     ENTRY_OVERHEAD + frames.iter().map(|f| size_of::<SymbolFrame>() + texts(f)).sum::<usize>()
 }
 

@@ -5,7 +5,7 @@ use super::sources::{
     BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, MissingParts, Processes,
 };
 use crate::event::{Comm, FileNumber, FileOffset, Frame, FrameWord, ImageId, MappingSeen};
-use crate::event::{ModuleNumber, MonoTime, Pid, ProcessId, Tid};
+use crate::event::{ModuleNumber, MonoTime, Ownership, Pid, ProcessId, Tid};
 use crate::record::window::Row;
 use crate::worker::api::{FileFacts, Segment, SymbolFrame, Symbolized};
 use profiler_ebpf::reasons::Reason;
@@ -182,6 +182,8 @@ pub(crate) struct FakeProcesses {
     pub(crate) dead: Arc<AtomicBool>,
     pub(crate) exited: Arc<Notify>,
     pub(crate) prepared: Mutex<Vec<Option<ProcessId>>>,
+    /// What the process is while it lives, if it is not user 1000's.
+    pub(crate) ownership: Mutex<Option<Ownership>>,
 }
 
 impl Default for FakeProcesses {
@@ -191,6 +193,7 @@ impl Default for FakeProcesses {
             dead: Arc::default(),
             exited: Arc::default(),
             prepared: Mutex::default(),
+            ownership: Mutex::default(),
         }
     }
 }
@@ -217,6 +220,14 @@ impl Processes for FakeProcesses {
 
     fn alive(&self, pid: Pid) -> Option<ProcessId> {
         (pid.0 == PID && !self.dead.load(Ordering::SeqCst)).then(process)
+    }
+
+    fn owner(&self, process: ProcessId) -> Ownership {
+        match *self.ownership.lock().expect("no test panics with it") {
+            _ if !self.is(process) => Ownership::Gone,
+            Some(ownership) => ownership,
+            None => Ownership::Of(1000),
+        }
     }
 
     fn cmdline(&self, pid: Pid, _: usize) -> Option<Vec<u8>> {

@@ -2,7 +2,7 @@
 //! kernel, live facts of processes. Traits only: the agent implements them over `kernel/`, `tables/`, `target/` and
 //! `worker/`, so that nothing behind this border knows aya, `/proc` or a descriptor.
 
-use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen, ModuleNumber, MonoTime, Pid, ProcessId};
+use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen, ModuleNumber, MonoTime, Ownership, Pid, ProcessId};
 use crate::worker::api::{FileFacts, Symbolized};
 use profiler_ebpf::reasons::Reason;
 use std::future::Future;
@@ -94,6 +94,8 @@ pub trait Processes: Send + Sync {
     fn prepare(&self, process: Option<ProcessId>, deadline: Duration);
     /// Who has this number now.
     fn alive(&self, pid: Pid) -> Option<ProcessId>;
+    /// To whom a process belongs. Blocking.
+    fn owner(&self, process: ProcessId) -> Ownership;
     /// The bytes of its command line, at most so many.
     fn cmdline(&self, pid: Pid, most: usize) -> Option<Vec<u8>>;
     /// ns of CPU time of its whole life until now, by the scheduler's own account.

@@ -1,31 +1,28 @@
-//! The builders: open an announced file, have its rows made by a worker, publish them. Several at once, so that a huge
-//! file delays nobody.
+//! The handle of the tables, and what it holds together: records of files, the queue of what is built, the kernel's memory.
 
-use super::debug::{self, DebugFiles, Found, Outcome};
+use super::building::BUILDERS;
+use super::chunks::Owner;
+use super::debug::{DebugFiles, Outcome};
+use super::evict::{Eviction, Evictions};
 use super::files::{FileRecord, Files, State};
-use super::parts::{MissingParts, PartBooks, PartSearch};
-use super::publish::{Publisher, TableCounts, TableRule};
-use super::queue::{Lane, Queue, Want};
-use crate::event::{FileNumber, FileOffset, FileSeen};
+use super::parts::{MissingParts, PartBooks};
+use super::publish::{Publisher, Room, TableCounts, TableRule, Wanted};
+use super::queue::{Queue, Want};
+use super::uses::Uses;
+use crate::event::{FileNumber, FileOffset, FileSeen, MonoTime, Sample};
 use crate::kernel::{KernelError, TableMaps};
+use crate::target::clock::mono_now;
 use crate::target::descriptors::Descriptors;
-use crate::target::open::{KeyOf, OpenError, Opener};
-use crate::worker::api::Symbolized;
-use crate::worker::{PartSource, Subject, TrustDomain, Worker};
+use crate::target::open::{KeyOf, Opener};
+use crate::worker::{TrustDomain, Worker};
 use profiler_ebpf::abi::event::FileKey;
-use profiler_ebpf::abi::frame::VDSO_FILE;
+use profiler_ebpf::abi::frame::{UNNUMBERED_FILE, VDSO_FILE, file_and_offset};
+use profiler_ebpf::abi::maps::FileValue;
 use profiler_ebpf::reasons::Reason;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Who builds at a time: a large file keeps one of them busy, and nobody waits for it but who needs it.
-const BUILDERS: [Lane; 3] = [Lane::All, Lane::Small, Lane::Small];
-/// How long opening a file may take (network file systems may block).
-const OPEN_DEADLINE: Duration = Duration::from_secs(2);
-/// Tries to open files under one number before the kernel is asked to announce it anew.
-const MAX_OPEN_FAILURES: u32 = 2;
 
 /// How to build.
 pub struct TablesConfig {
@@ -35,22 +32,40 @@ pub struct TablesConfig {
 
 /// Handle of the tables; cheap to clone.
 #[derive(Clone)]
-pub struct Tables(Arc<Inside>);
+pub struct Tables(pub(super) Arc<Inside>);
 
-struct Inside {
-    files: Mutex<Files>,
-    settled: Condvar,
-    queue: Queue,
-    refusals: Mutex<BTreeMap<Reason, u64>>,
+/// Locked in this order: publisher, files, all others.
+pub(super) struct Inside {
     publisher: Mutex<Publisher>,
-    descriptors: Descriptors,
-    debug_files: DebugFiles,
-    parts: PartBooks,
-    opener: Opener,
+    files: Mutex<Files>,
+    pub(super) settled: Condvar,
+    pub(super) queue: Queue,
+    pub(super) uses: Uses,
+    refusals: Mutex<BTreeMap<Reason, u64>>,
+    evictions: Mutex<Evictions>,
+    pub(super) descriptors: Descriptors,
+    pub(super) debug_files: DebugFiles,
+    pub(super) parts: PartBooks,
+    pub(super) opener: Opener,
     /// Of debug files: a folder on which they hang keeps no table waiting.
-    debug_opener: Opener,
-    key_of: Arc<dyn KeyOf>,
-    worker: Worker,
+    pub(super) debug_opener: Opener,
+    pub(super) key_of: Arc<dyn KeyOf>,
+    pub(super) worker: Worker,
+}
+
+/// What the records of files hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileCounts {
+    /// Files in the kernel's table.
+    pub held: u64,
+    /// Records.
+    pub known: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// Records that were dropped for room.
+    pub forgotten: u64,
+    /// Files that wait to be opened or built.
+    pub waiting: u64,
 }
 
 impl Tables {
@@ -63,11 +78,13 @@ impl Tables {
         worker: Worker,
     ) -> Result<Tables, KernelError> {
         let tables = Tables(Arc::new(Inside {
-            files: Mutex::new(Files::default()),
+            publisher: Mutex::new(Publisher::new(maps, config.memory)?),
+            files: Mutex::default(),
             settled: Condvar::new(),
             queue: Queue::default(),
+            uses: Uses::default(),
             refusals: Mutex::default(),
-            publisher: Mutex::new(Publisher::new(maps, config.memory)?),
+            evictions: Mutex::default(),
             descriptors: Descriptors::of_limit(),
             debug_files: DebugFiles::of_limit(),
             parts: PartBooks::new(),
@@ -89,7 +106,9 @@ impl Tables {
     /// A file was announced.
     pub fn seen(&self, seen: FileSeen) {
         let (number, sampled) = (seen.number, seen.sampled);
+        self.0.uses.touch(number, seconds());
         self.0.files().add(seen);
+        self.0.make_room();
         self.0.queue.put(number, if sampled { Want::Sampled } else { Want::Open }, 0);
         self.0.settled.notify_all();
     }
@@ -97,6 +116,22 @@ impl Tables {
     /// A sample ended at a file that has no table yet.
     pub fn met(&self, file: FileNumber) {
         self.0.want(file, Want::Sampled);
+    }
+
+    /// A sample met these files: those that no sample meets are evicted first.
+    pub fn used(&self, sample: &Sample) {
+        let second = second_of(sample.time);
+        let files = sample.frames.iter().filter_map(|word| file_and_offset(word.0));
+        files.for_each(|(file, _)| self.0.uses.touch(FileNumber(file), second));
+    }
+
+    /// Once a second: files that found no room are to be announced anew, as there may be some now.
+    pub fn look_again(&self) {
+        let again = self.0.files().again(seconds());
+        if !again.is_empty() {
+            let mut publisher = self.0.publisher();
+            again.into_iter().for_each(|file| self.0.forget(&mut publisher, file, Eviction::Again));
+        }
     }
 
     /// Builds these files first and waits until each has its table or cannot have one, or until the deadline.
@@ -108,6 +143,8 @@ impl Tables {
             let mut open = 0;
             for (file, wanted) in files.iter().zip(&mut wanted) {
                 match records.get(*file) {
+                    // It got none.
+                    None if file.0 == UNNUMBERED_FILE => {}
                     // Its announcement is still on its way.
                     None => open += 1,
                     Some(record) if record.is_open() => {
@@ -151,13 +188,13 @@ impl Tables {
         let image = self.0.descriptors.insert(number, image);
         let table = self.0.worker.unwind_table(domain, number, image.as_fd()).map_err(|e| e.reason())?;
         let facts = self.0.worker.facts(domain, number, image.as_fd()).map_err(|e| e.reason())?;
-        let value = self.0.publisher().publish(number, &key, &table)?;
-        self.0.change(number, |record| {
-            record.path = "[vdso]".into();
-            record.value = Some(value);
-            (record.domain, record.facts, record.state) = (Some(domain), Some(Arc::new(facts)), State::Ready);
-        });
-        Ok(())
+        self.0.change(number, |record| (record.domain, record.path) = (Some(domain), "[vdso]".into()));
+        self.0.publish(
+            &Wanted { owner: Owner { file: number, process: pid }, key: &key, table: &table },
+            |record, value| {
+                (record.value, record.facts, record.state) = (Some(value), Some(Arc::new(facts)), State::Ready);
+            },
+        )
     }
 
     /// What is known of a file.
@@ -168,46 +205,20 @@ impl Tables {
     /// The rule in force at an offset of a file, as the kernel side finds it: `None` while the file has no table yet; the
     /// error is how a walk ends there.
     pub fn rule(&self, file: FileNumber, offset: FileOffset) -> Option<Result<TableRule, Reason>> {
-        let (state, value) = match self.0.files().get(file) {
-            Some(record) => (record.state, record.value),
-            None => return None,
-        };
+        // Locked all the while, so that what is looked up is not evicted meanwhile.
+        let mut publisher = self.0.publisher();
+        let (state, value) = self.0.files().current(file).map(|record| (record.state, record.value))?;
         match (state, value) {
-            (State::Seen | State::Opened, _) => None,
-            (State::Ready, Some(value)) => Some(self.0.publisher().look_up(&value, offset).ok_or(Reason::TableDamaged)),
+            (State::Seen | State::Opened | State::Evicted, _) => None,
+            (State::Ready, Some(value)) => Some(publisher.look_up(&value, offset).ok_or(Reason::TableDamaged)),
             (State::Ready, None) | (State::Failed(_), _) => Some(Err(Reason::NoTable)),
-        }
-    }
-
-    /// Names of offsets in a file. Blocking.
-    pub fn symbolize(&self, file: FileNumber, offsets: &[FileOffset]) -> Result<Vec<Symbolized>, Reason> {
-        let record = self.file(file).ok_or(Reason::NotOpened)?;
-        let (descriptor, domain) = self.0.descriptor(&record)?;
-        // Only now its path is the one that it has.
-        let record = self.file(file).unwrap_or(record);
-        let subject = Subject::new(domain, file, descriptor.as_fd());
-        // Each turn but the last gives up what workers failed over.
-        loop {
-            let debug = self.0.debug_file(file, subject)?;
-            let subject = debug.as_ref().map_or(subject, |debug| subject.with_debug(debug.lent()));
-            let mut search = self.0.part_search(&record, domain, debug.as_deref());
-            let source = search.as_mut().map(|search| -> &mut dyn PartSource { search });
-            match self.0.worker.symbolize(subject, offsets, source) {
-                Err(error) if search.as_ref().is_some_and(|search| search.may_have_failed(&error)) => {
-                    search.iter().for_each(PartSearch::refuse);
-                }
-                Err(error) if error.is_of_the_file() && debug.is_some() => {
-                    self.0.debug_files.refuse(file, &error);
-                    self.0.change(file, |record| record.no_debug_file = true);
-                }
-                other => return other.map_err(|e| e.reason()),
-            }
         }
     }
 
     /// What is missing of a file's debug information, if anything is.
     pub fn missing_parts(&self, file: FileNumber) -> Option<MissingParts> {
-        self.0.parts.missing(file)
+        let identity = self.0.files().get(file)?.identity;
+        self.0.parts.missing(identity)
     }
 
     /// What came of searches for parts of debug information.
@@ -230,10 +241,21 @@ impl Tables {
         self.0.publisher().counts()
     }
 
-    /// (files known, files forgotten for room, files waiting).
-    pub fn files(&self) -> (u64, u64, u64) {
+    /// Files that were evicted, by reason.
+    pub fn evictions(&self) -> Vec<(Eviction, u64)> {
+        self.0.evictions.lock().unwrap_or_else(PoisonError::into_inner).counts()
+    }
+
+    /// What the records of files hold.
+    pub fn files(&self) -> FileCounts {
         let files = self.0.files();
-        (files.len() as u64, files.forgotten(), self.0.queue.len() as u64)
+        FileCounts {
+            held: files.held() as u64,
+            known: files.len() as u64,
+            bytes: files.bytes(),
+            forgotten: files.forgotten(),
+            waiting: self.0.queue.len() as u64,
+        }
     }
 
     /// Ends the builders.
@@ -243,165 +265,89 @@ impl Tables {
 }
 
 impl Inside {
-    fn files(&self) -> MutexGuard<'_, Files> {
+    pub(super) fn files(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publisher(&self) -> MutexGuard<'_, Publisher> {
+    pub(super) fn publisher(&self) -> MutexGuard<'_, Publisher> {
         self.publisher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn refusals(&self) -> MutexGuard<'_, BTreeMap<Reason, u64>> {
+    pub(super) fn refusals(&self) -> MutexGuard<'_, BTreeMap<Reason, u64>> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, file: FileNumber, edit: impl FnOnce(&mut FileRecord)) {
-        if let Some(record) = self.files().get_mut(file) {
-            edit(record);
-        }
+    pub(super) fn change(&self, file: FileNumber, edit: impl FnOnce(&mut FileRecord)) {
+        self.files().change(file, edit);
         self.settled.notify_all();
     }
 
     fn want(&self, file: FileNumber, want: Want) {
-        let size = match self.files().get(file) {
-            Some(record) if record.is_open() => record.size,
+        let (current, size) = match self.files().current(file) {
+            Some(record) if record.is_open() => (record.seen.number, record.size),
             _ => return,
         };
-        self.queue.put(file, want, size);
+        self.queue.put(current, want, size);
     }
 
-    fn run(&self, lane: Lane) {
-        while let Some((file, want)) = self.queue.take(lane) {
-            let record = self.files().get(file).filter(|record| record.is_open()).cloned();
-            if let Some(record) = record
-                && let Err(reason) = self.build(&record, want, lane)
-            {
-                self.fail(&record, reason);
-            }
-            self.queue.done(file);
-            self.settled.notify_all();
-        }
-    }
-
-    /// The descriptor of a file and whom its bytes may lie to; opened and verified again if it was closed meanwhile.
-    fn descriptor(&self, record: &FileRecord) -> Result<(Arc<OwnedFd>, TrustDomain), Reason> {
-        let number = record.seen.number;
-        let mut domain = record.domain;
-        let descriptor = self
-            .descriptors
-            .get(number, || -> Result<OwnedFd, OpenError> {
-                let opened = self.opener.open(&record.seen, OPEN_DEADLINE)?;
-                let found = TrustDomain { owner: opened.owner, mount_namespace: opened.mount_namespace };
-                domain = Some(*domain.get_or_insert(found));
-                self.change(number, |record| {
-                    record.domain.get_or_insert(found);
-                    record.path.clone_from(&opened.path);
-                    record.size = opened.size;
-                    if record.state == State::Seen {
-                        record.state = State::Opened;
-                    }
-                });
-                Ok(opened.file)
-            })
-            .map_err(|error| {
-                tracing::debug!(%error, path = record.path, "cannot open a mapped file");
-                error.reason()
-            })?;
-        Ok((descriptor, domain.ok_or(Reason::NotOpened)?))
-    }
-
-    /// Who looks for parts of a file's debug information that lie elsewhere.
-    fn part_search<'a>(
-        &'a self,
-        record: &'a FileRecord,
-        domain: TrustDomain,
-        debug: Option<&'a Found>,
-    ) -> Option<PartSearch<'a>> {
-        // The vDSO comes from the kernel.
-        let mapped = record.seen.pid.0 != 0;
-        mapped.then(|| self.parts.search(&self.debug_opener, record, domain, debug)).flatten()
-    }
-
-    /// The debug file of a file that needs one; looked for at the first question for names.
-    fn debug_file(&self, file: FileNumber, subject: Subject<'_>) -> Result<Option<Arc<Found>>, Reason> {
-        let record = self.files().get(file).filter(|record| !record.no_debug_file).cloned();
-        // The vDSO comes from the kernel.
-        let Some(record) = record.filter(|record| record.seen.pid.0 != 0) else { return Ok(None) };
-        if let Some(open) = self.debug_files.open(file) {
-            return Ok(Some(open));
-        }
-        let facts = match &record.facts {
-            Some(facts) => Arc::clone(facts),
-            None => match self.worker.facts(subject.domain, file, subject.fd) {
-                Ok(facts) => Arc::new(facts),
-                // It will have no names either, and say why.
-                Err(error) if error.is_of_the_file() => return Ok(None),
-                Err(error) => return Err(error.reason()),
-            },
-        };
-        let wanted = !facts.has_debug_info && (facts.debug_link.is_some() || !facts.build_id.is_empty());
-        if wanted {
-            match debug::search(&self.debug_opener, &self.worker, subject, &record, &facts) {
-                Ok(Ok(found)) => return Ok(Some(self.debug_files.keep(file, found))),
-                Ok(Err(outcome)) => self.debug_files.count(outcome),
-                // Not this time: the file's own names are had without it.
-                Err(reason) => {
-                    tracing::debug!(path = record.path, reason = reason.name(), "cannot look for a debug file now");
-                    return Ok(None);
-                }
-            }
-        }
-        self.change(file, |record| record.no_debug_file = true);
-        Ok(None)
-    }
-
-    fn build(&self, record: &FileRecord, want: Want, lane: Lane) -> Result<(), Reason> {
-        let (number, key) = (record.seen.number, &record.seen.key);
-        let (descriptor, domain) = self.descriptor(record)?;
-        if want == Want::Open {
+    /// Gives a table to the kernel, for which others may have to go; `edit` notes it in the file's record.
+    pub(super) fn publish(
+        &self,
+        wanted: &Wanted<'_>,
+        edit: impl FnOnce(&mut FileRecord, FileValue),
+    ) -> Result<(), Reason> {
+        let file = wanted.owner.file;
+        let mut publisher = self.publisher();
+        if !self.files().get(file).is_some_and(FileRecord::is_open) {
+            // Evicted while it was being built: the kernel knows it by another number, or not at all.
             return Ok(());
         }
-        // Only now is it known how large it is.
-        let size = self.files().get(number).map_or(0, |record| record.size);
-        if !lane.takes(size) {
-            self.queue.put(number, want, size);
-            return Ok(());
-        }
-        let table = self.worker.unwind_table(domain, number, descriptor.as_fd()).map_err(|e| e.reason())?;
-        let facts = if table.made_code {
-            None
-        } else {
-            Some(Arc::new(self.worker.facts(domain, number, descriptor.as_fd()).map_err(|e| e.reason())?))
-        };
-        // Written in place meanwhile, it is another file: what was built does not describe what is mapped.
-        if self.key_of.key_of(descriptor.as_fd()) != Some(*key) {
-            return Err(Reason::NotOpened);
-        }
-        let value = self.publisher().publish(number, key, &table)?;
-        self.change(number, |record| {
-            (record.facts, record.value, record.state) = (facts, Some(value), State::Ready);
-        });
+        let mut evict = |file, why| self.evict(file, why);
+        let mut room = Room { uses: &self.uses, now: seconds(), evict: &mut evict };
+        let value = publisher.publish(wanted, &mut room)?;
+        self.change(file, |record| edit(record, value));
         Ok(())
     }
 
-    /// No table. A file that could not be opened may be reachable through the next process that maps it: the kernel
-    /// forgets it and announces it anew, a bounded number of times.
-    fn fail(&self, record: &FileRecord, reason: Reason) {
-        *self.refusals().entry(reason).or_default() += 1;
-        let key = &record.seen.key;
-        self.publisher().refuse(record.seen.number, key, reason);
-        let again = reason == Reason::NotOpened && self.failures_of(key) < MAX_OPEN_FAILURES;
-        self.change(record.seen.number, |record| {
-            record.failures += 1;
-            record.state = State::Failed(reason);
-        });
-        if again {
-            self.publisher().forget(key);
+    /// Makes the kernel forget a file.
+    pub(super) fn forget(&self, publisher: &mut Publisher, file: FileNumber, why: Eviction) {
+        if let Some(key) = self.evict(file, why) {
+            publisher.forget(file, &key);
         }
-        tracing::debug!(path = record.path, reason = reason.name(), "a file has no unwind table");
     }
 
-    fn failures_of(&self, key: &FileKey) -> u32 {
-        self.files().failures_of(key)
+    /// Notes that a file is evicted: its key, if the kernel holds it.
+    fn evict(&self, file: FileNumber, why: Eviction) -> Option<FileKey> {
+        let key = self.files().evict(file)?;
+        self.queue.remove(file);
+        self.evictions.lock().unwrap_or_else(PoisonError::into_inner).add(why);
+        Some(key)
     }
+
+    /// Makes the kernel, and the records, forget files that were met long ago if there are too many.
+    fn make_room(&self) {
+        // Records differ in size, so a turn may not be enough.
+        while self.files().is_crowded() {
+            let mut publisher = self.publisher();
+            let excess = self.files().excess(&self.uses);
+            let evicted = excess.len();
+            excess.into_iter().for_each(|(file, why)| self.forget(&mut publisher, file, why));
+            drop(publisher);
+            let forgotten = self.files().forget(&self.uses);
+            if evicted + forgotten.len() == 0 {
+                break;
+            }
+            forgotten.into_iter().for_each(|file| self.descriptors.remove(file));
+        }
+        self.settled.notify_all();
+    }
+}
+
+/// Now, as [`Uses`] counts.
+pub(super) fn seconds() -> u32 {
+    second_of(mono_now())
+}
+
+fn second_of(time: MonoTime) -> u32 {
+    u32::try_from(time.0 / 1_000_000_000).unwrap_or(u32::MAX)
 }

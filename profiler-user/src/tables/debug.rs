@@ -13,10 +13,14 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long opening what lies at all places may take (network file systems may block).
 const OPEN_DEADLINE: Duration = Duration::from_secs(2);
+/// After a search or a debug file that took too long it is tried again, but not before this.
+const AGAIN: Duration = Duration::from_mins(5);
+/// Tries of a file.
+const TRIES: u8 = 3;
 
 /// What came of the search for the debug file of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +66,46 @@ impl Outcome {
     }
 }
 
+/// What came of the search for the debug file of one file.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Settled {
+    /// What was counted last.
+    counted: Option<Outcome>,
+    /// None is looked for, until this time if there is one.
+    without: Option<Option<Instant>>,
+    tries: u8,
+}
+
+impl Settled {
+    /// It needs no debug file, or there is none that can be used.
+    pub(super) fn is_without(&self) -> bool {
+        self.without.is_some_and(|again| again.is_none_or(|again| Instant::now() < again))
+    }
+
+    /// It needs none.
+    pub(super) fn needs_none(&mut self) {
+        self.without = Some(None);
+    }
+
+    /// There is none that can be used; if it only took too long, not for now.
+    fn refuse(&mut self, slow: bool) {
+        self.tries = self.tries.saturating_add(1);
+        self.without = Some((slow && self.tries < TRIES).then(|| Instant::now() + AGAIN));
+    }
+
+    /// True if this outcome is news of the file.
+    fn tell(&mut self, outcome: Outcome) -> bool {
+        self.counted.replace(outcome) != Some(outcome)
+    }
+}
+
+/// Why a search gave none.
+pub(super) struct NoneUsed {
+    outcome: Outcome,
+    /// It took too long.
+    slow: bool,
+}
+
 /// A debug file that fits.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -105,9 +149,9 @@ impl DebugFiles {
         self.lock().get(&file).map(Arc::clone)
     }
 
-    /// Keeps one, and counts that it is used.
-    pub(super) fn keep(&self, file: FileNumber, found: Found) -> Arc<Found> {
-        self.count(Outcome::Used);
+    /// Keeps one, and counts that it is used, once a file.
+    pub(super) fn keep(&self, file: FileNumber, settled: &mut Settled, found: Found) -> Arc<Found> {
+        self.count(settled, Outcome::Used);
         let found = Arc::new(found);
         let displaced = self.lock().push(file, Arc::clone(&found));
         // Closing can block on a slow file system: not under the lock.
@@ -116,15 +160,23 @@ impl DebugFiles {
     }
 
     /// Gives one up over which a worker failed.
-    pub(super) fn refuse(&self, file: FileNumber, error: &WorkerError) {
+    pub(super) fn refuse(&self, file: FileNumber, settled: &mut Settled, error: &WorkerError) {
         let removed = self.lock().pop(&file);
         let path = removed.as_ref().map_or("", |found| found.path.as_str());
         tracing::debug!(%error, path, "a debug file is not used any more");
-        self.count(Outcome::Damaged);
+        self.none(settled, &NoneUsed { outcome: Outcome::Damaged, slow: matches!(error, WorkerError::TimedOut) });
     }
 
-    pub(super) fn count(&self, outcome: Outcome) {
-        if let Some(counter) = self.outcomes.get(outcome as usize) {
+    /// The search gave none.
+    pub(super) fn none(&self, settled: &mut Settled, none: &NoneUsed) {
+        self.count(settled, none.outcome);
+        settled.refuse(none.slow);
+    }
+
+    fn count(&self, settled: &mut Settled, outcome: Outcome) {
+        if settled.tell(outcome)
+            && let Some(counter) = self.outcomes.get(outcome as usize)
+        {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -147,7 +199,7 @@ pub(super) fn search(
     subject: Subject<'_>,
     record: &FileRecord,
     facts: &FileFacts,
-) -> Result<Result<Found, Outcome>, Reason> {
+) -> Result<Result<Found, NoneUsed>, Reason> {
     let TrustDomain { owner, mount_namespace } = subject.domain;
     let wanted = DebugWanted {
         pid: record.seen.pid,
@@ -161,33 +213,76 @@ pub(super) fn search(
         Ok(found) => found,
         Err(error) => {
             tracing::debug!(%error, path = record.path, "cannot look for a debug file");
-            return Ok(Err(Outcome::NotOpened));
+            return Ok(Err(NoneUsed { outcome: Outcome::NotOpened, slow: true }));
         }
     };
+    let mut slow = false;
     let mut outcome = if found.refused > 0 { Outcome::NotOpened } else { Outcome::NotFound };
     for (by, opened) in found.candidates {
         let crc = facts.debug_link.as_ref().filter(|_| by == FoundBy::Link).map(|link| link.crc);
         match judge(worker, subject, &opened, crc)? {
-            Outcome::Used => {
+            Ok(Outcome::Used) => {
                 let Opened { file, path, owner, mount_namespace, .. } = opened;
                 return Ok(Ok(Found { file, path, domain: TrustDomain { owner, mount_namespace } }));
             }
-            refused => outcome = refused,
+            Ok(refused) => outcome = refused,
+            Err(Slow) => (outcome, slow) = (Outcome::Damaged, true),
         }
         tracing::debug!(path = opened.path, of = record.path, reason = outcome.name(), "a debug file is not used");
     }
-    Ok(Err(outcome))
+    Ok(Err(NoneUsed { outcome, slow }))
 }
 
+/// A worker overran its deadline.
+struct Slow;
+
 /// Whether a file that was found is the debug file.
-fn judge(worker: &Worker, subject: Subject<'_>, opened: &Opened, crc: Option<u32>) -> Result<Outcome, Reason> {
+fn judge(
+    worker: &Worker,
+    subject: Subject<'_>,
+    opened: &Opened,
+    crc: Option<u32>,
+) -> Result<Result<Outcome, Slow>, Reason> {
     let domain = TrustDomain { owner: opened.owner, mount_namespace: opened.mount_namespace };
     match worker.fit(subject.with_debug(DebugFile { domain, fd: opened.file.as_fd() }), crc) {
-        Ok(Fit::Fits) => Ok(Outcome::Used),
-        Ok(Fit::BuildIdDiffers) => Ok(Outcome::BuildIdDiffers),
-        Ok(Fit::CrcDiffers) => Ok(Outcome::CrcDiffers),
-        Ok(Fit::Empty) => Ok(Outcome::Empty),
-        Err(error) if error.is_of_the_file() => Ok(Outcome::Damaged),
+        Ok(Fit::Fits) => Ok(Ok(Outcome::Used)),
+        Ok(Fit::BuildIdDiffers) => Ok(Ok(Outcome::BuildIdDiffers)),
+        Ok(Fit::CrcDiffers) => Ok(Ok(Outcome::CrcDiffers)),
+        Ok(Fit::Empty) => Ok(Ok(Outcome::Empty)),
+        Err(WorkerError::TimedOut) => Ok(Err(Slow)),
+        Err(error) if error.is_of_the_file() => Ok(Ok(Outcome::Damaged)),
         Err(error) => Err(error.reason()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_of_a_file_is_counted_once() {
+        let (files, mut settled) = (DebugFiles::of_limit(), Settled::default());
+        for outcome in [Outcome::Used, Outcome::Used, Outcome::Damaged, Outcome::Damaged] {
+            files.count(&mut settled, outcome);
+        }
+        let counted: Vec<_> = files.outcomes().into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [(Outcome::Used, 1), (Outcome::Damaged, 1)]);
+    }
+
+    #[test]
+    fn what_took_too_long_is_tried_again_some_times_and_all_else_is_not() {
+        let (files, mut settled) = (DebugFiles::of_limit(), Settled::default());
+        for turn in 1..=TRIES {
+            files.refuse(FileNumber(1), &mut settled, &WorkerError::TimedOut);
+            assert!(settled.is_without(), "not at once");
+            assert_eq!(settled.without.flatten().is_some(), turn < TRIES, "turn {turn}");
+        }
+        let mut settled = Settled::default();
+        files.refuse(FileNumber(1), &mut settled, &WorkerError::Died);
+        assert_eq!(settled.without, Some(None));
+        let mut due = Settled { without: Some(Some(Instant::now())), ..Settled::default() };
+        assert!(!due.is_without());
+        due.needs_none();
+        assert!(due.is_without());
     }
 }

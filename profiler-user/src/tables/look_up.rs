@@ -9,6 +9,8 @@ use std::collections::HashMap;
 
 /// Chunks at hand: 4 MiB.
 const MAX_CHUNKS: usize = 64;
+/// Bytes of them.
+pub(super) const CACHE_BYTES: u64 = (MAX_CHUNKS * size_of::<Chunk>()) as u64;
 
 /// Chunks read back from the kernel.
 #[derive(Default)]

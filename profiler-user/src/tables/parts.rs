@@ -68,13 +68,13 @@ impl PartBooks {
         domain: TrustDomain,
         debug: Option<&'a Found>,
     ) -> Option<PartSearch<'a>> {
-        let book = Arc::clone(lock(&self.books).get_or_insert_mut(record.seen.number, Arc::default));
+        let book = Arc::clone(lock(&self.books).get_or_insert_mut(record.identity, Arc::default));
         let until = Instant::now() + PATIENCE;
         let refused = lock(&book).missing.refused;
         (!refused).then_some(PartSearch { books: self, opener, record, domain, debug, book, lent: Vec::new(), until })
     }
 
-    /// What is missing of a file's debug information, if anything is.
+    /// What is missing of a file's debug information, if anything is, by the file's identity.
     pub(super) fn missing(&self, file: FileNumber) -> Option<MissingParts> {
         let book = Arc::clone(lock(&self.books).peek(&file)?);
         let missing = lock(&book).missing.clone();

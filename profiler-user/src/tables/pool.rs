@@ -1,34 +1,54 @@
 //! Laying tables out in 64 KiB chunks: rows of a page never cross a chunk, page entries of a file have consecutive
 //! numbers. Pure: it says which chunks to write.
 
+use super::chunks::{Chunks, Owner};
 use super::dictionary::Dictionary;
+use super::evict::Eviction;
+use super::uses::Uses;
+use crate::event::FileNumber;
 use crate::worker::api::UnwindTable;
-use profiler_ebpf::abi::maps::{CHUNK_WORDS, Chunk, PAGES_PER_CHUNK};
+use profiler_ebpf::abi::maps::{CHUNK_WORDS, CHUNKS_PER_MAP, Chunk, PAGES_PER_CHUNK};
 use profiler_ebpf::unwind::rule::DICTIONARY;
 use profiler_ebpf::unwind::table::PageEntry;
 use std::collections::BTreeMap;
 
 /// Bytes of a chunk.
 pub(super) const CHUNK_BYTES: u64 = CHUNK_WORDS as u64 * 4;
+/// Words of a page's entry.
+const ENTRY_WORDS: usize = CHUNK_WORDS / PAGES_PER_CHUNK as usize;
+/// When chunks are freed, then at least the whole divided by this, so that it is not done for each file.
+const PART_FREED: usize = 16;
 
-/// Chunks in use and the two that are filled at present.
+/// The chunks, and those that are filled at present.
 pub(super) struct Pool {
-    /// Chunks that may be used.
-    limit: u32,
-    next: u32,
+    chunks: Chunks,
+    lanes: [Lane; 2],
+}
+
+/// What is filled: files of processes that hold more than their part lie apart from those of others, so that they can go
+/// without them.
+#[derive(Default)]
+struct Lane {
     rows: Option<Open>,
     pages: Option<Open>,
+}
+
+impl Lane {
+    fn is_closed(&self) -> bool {
+        self.rows.is_none() && self.pages.is_none()
+    }
 }
 
 /// A chunk with free room at its end.
 struct Open {
     number: u32,
+    /// Words of it.
     used: usize,
     image: Box<Chunk>,
 }
 
 /// A table laid out.
-pub(super) struct Placed {
+pub(super) struct Laid {
     /// See `FileValue::page_base`.
     pub(super) page_base: u32,
     /// Chunks to write, ascending.
@@ -38,12 +58,21 @@ pub(super) struct Placed {
 /// Why a table was not laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PoolError {
-    /// The budget is used up.
-    #[error("the budget for unwind tables is full")]
+    /// There is no room.
+    #[error("the memory for unwind tables is full")]
     Full,
     /// The table contradicts itself.
     #[error("the unwind table is inconsistent")]
     Inconsistent,
+}
+
+/// Chunks that a table takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Need {
+    /// For rows.
+    rows: usize,
+    /// For page entries, in a row; 0 if those that are filled suffice.
+    run: u32,
 }
 
 #[expect(clippy::large_stack_arrays, reason = "64 KiB, moved to the heap at once; builder threads have 2 MiB")]
@@ -52,110 +81,218 @@ fn empty() -> Box<Chunk> {
 }
 
 impl Pool {
-    /// A pool of at most `bytes`.
+    /// A pool of at most `bytes`, of which whole maps of chunks are used.
     pub(super) fn new(bytes: u64) -> Pool {
-        Pool { limit: u32::try_from(bytes / CHUNK_BYTES).unwrap_or(u32::MAX), next: 0, rows: None, pages: None }
+        let limit = u32::try_from(bytes / CHUNK_BYTES).unwrap_or(u32::MAX);
+        Pool { chunks: Chunks::new(limit / CHUNKS_PER_MAP * CHUNKS_PER_MAP), lanes: Default::default() }
     }
 
     /// Bytes in use.
     pub(super) fn bytes(&self) -> u64 {
-        u64::from(self.next) * CHUNK_BYTES
+        self.chunks.used() as u64 * CHUNK_BYTES
     }
 
-    fn allocate(&mut self) -> Result<u32, PoolError> {
-        if self.next >= self.limit {
+    /// Lays the table of a file out; rules get the dictionary's codes. Nothing is used up if it fails.
+    pub(super) fn place(
+        &mut self,
+        owner: Owner,
+        table: &UnwindTable,
+        dictionary: &mut Dictionary,
+    ) -> Result<Laid, PoolError> {
+        let shift = check(table)?;
+        let lane = self.lane_of(owner);
+        let need = self.need(lane, table);
+        if !self.fits(need) {
             return Err(PoolError::Full);
         }
-        self.next += 1;
-        Ok(self.next - 1)
-    }
-
-    /// True if a table of that many rows and pages has room for certain.
-    fn fits(&self, table: &UnwindTable) -> bool {
-        let rows = table.rows.len() / (CHUNK_WORDS / 2) + 2;
-        let pages = table.pages.len() / PAGES_PER_CHUNK as usize + 2;
-        u64::from(self.next) + (rows + pages) as u64 <= u64::from(self.limit)
-    }
-
-    /// Lays `table` out; rules get the dictionary's codes. Nothing is used up if it fails.
-    pub(super) fn place(&mut self, table: &UnwindTable, dictionary: &mut Dictionary) -> Result<Placed, PoolError> {
-        if !self.fits(table) {
-            return Err(PoolError::Full);
-        }
-        let codes: Vec<u16> = table.rules.iter().map(|rule| dictionary.code(rule)).collect();
-        let translate = |code: u16| match code & DICTIONARY {
-            0 => Ok(code),
-            _ => codes.get(usize::from(code & !DICTIONARY)).copied().ok_or(PoolError::Inconsistent),
-        };
-        let mut chunks = BTreeMap::new();
+        let codes: Vec<u16> = table.rules.iter().map(|rule| dictionary.code(rule, owner.process)).collect();
+        let mut filling = std::mem::take(&mut self.lanes[lane]);
+        let mut writer = Writer { owner, chunks: &mut self.chunks, written: BTreeMap::new() };
+        // First, while there is a run of chunks for them.
+        let (first_page, pages) = writer.begin_pages(&mut filling, need.run, table.pages.len())?;
         let mut entries = Vec::with_capacity(table.pages.len());
         for (first, count) in &table.pages {
             let from = *first as usize;
-            let rows = table.rows.get(from..from + usize::from(*count)).ok_or(PoolError::Inconsistent)?;
-            let words = rows
-                .iter()
-                .map(|(offset, code)| Ok(u32::from(*offset) | u32::from(translate(*code)?) << 16))
-                .collect::<Result<Vec<u32>, PoolError>>()?;
-            entries.push(self.put_rows(&words, &mut chunks)?);
+            let rows = table.rows.get(from..from + usize::from(*count)).unwrap_or_default();
+            let words: Vec<u32> = rows.iter().map(|(offset, code)| word(*offset, *code, &codes)).collect();
+            entries.push(writer.put_rows(&mut filling, &words)?);
         }
-        let first_page = self.put_pages(&entries, &mut chunks)?;
-        self.save_open(&mut chunks);
-        let shift = u32::try_from(table.first_page).map_err(|_large| PoolError::Inconsistent)?;
-        Ok(Placed { page_base: first_page.wrapping_sub(shift), chunks })
+        writer.put_pages(&mut filling, pages, &entries);
+        let mut chunks = writer.written;
+        for open in [&filling.rows, &filling.pages].into_iter().flatten() {
+            chunks.insert(open.number, open.image.clone());
+        }
+        self.lanes[lane] = filling;
+        Ok(Laid { page_base: first_page.wrapping_sub(shift), chunks })
+    }
+
+    fn lane_of(&self, owner: Owner) -> usize {
+        usize::from(self.chunks.is_over(owner.process))
+    }
+
+    fn need(&self, lane: usize, table: &UnwindTable) -> Need {
+        let Lane { rows, pages } = &self.lanes[lane];
+        let (mut used, mut need) = (rows.as_ref().map_or(CHUNK_WORDS, |open| open.used), 0);
+        for (_, count) in &table.pages {
+            used += usize::from(*count);
+            if used > CHUNK_WORDS {
+                (used, need) = (usize::from(*count), need + 1);
+            }
+        }
+        let words = table.pages.len() * ENTRY_WORDS;
+        let suffices = pages.as_ref().is_some_and(|open| open.used + words <= CHUNK_WORDS);
+        let run = if suffices { 0 } else { u32::try_from(words.div_ceil(CHUNK_WORDS)).unwrap_or(u32::MAX) };
+        Need { rows: need, run }
+    }
+
+    fn fits(&self, need: Need) -> bool {
+        self.chunks.free() >= need.rows + need.run as usize && (need.run == 0 || self.chunks.run(need.run).is_some())
+    }
+
+    /// Which files must go so that a table may have room, and why; none if it cannot have any. What they leave has to be
+    /// [`Pool::drained`], and it may take several turns.
+    pub(super) fn victims(
+        &mut self,
+        owner: Owner,
+        table: &UnwindTable,
+        uses: &Uses,
+        now: u32,
+    ) -> Vec<(FileNumber, Eviction)> {
+        let need = self.need(self.lane_of(owner), table);
+        let least = need.rows + need.run as usize;
+        if least > self.chunks.limit() {
+            return Vec::new();
+        }
+        let missing = least.saturating_sub(self.chunks.free() + self.chunks.left());
+        let missing = missing.max(self.chunks.limit() / PART_FREED).max(1);
+        let victims = self.chunks.victims(missing, uses, now);
+        if !victims.is_empty() || self.lanes.iter().all(Lane::is_closed) {
+            return victims;
+        }
+        // What is being filled may go too.
+        self.close_all();
+        self.chunks.victims(missing, uses, now)
+    }
+
+    fn close_all(&mut self) {
+        for lane in &mut self.lanes {
+            for open in [lane.rows.take(), lane.pages.take()].into_iter().flatten() {
+                self.chunks.close(open.number);
+            }
+        }
+    }
+
+    /// True if chunks wait until no walk is in them.
+    pub(super) fn has_left(&self) -> bool {
+        self.chunks.left() > 0
+    }
+
+    /// The file's rows are not needed any more.
+    pub(super) fn remove(&mut self, file: FileNumber) {
+        self.chunks.remove(file);
+    }
+
+    /// No walk is in what files left that were removed before.
+    pub(super) fn drained(&mut self) {
+        self.chunks.drained();
+    }
+}
+
+/// Whether a table holds together: by how much its pages are shifted.
+fn check(table: &UnwindTable) -> Result<u32, PoolError> {
+    let whole = |(first, count): &(u32, u16)| {
+        let from = *first as usize;
+        usize::from(*count) <= CHUNK_WORDS && from + usize::from(*count) <= table.rows.len()
+    };
+    let known = |code: u16| code & DICTIONARY == 0 || usize::from(code & !DICTIONARY) < table.rules.len();
+    if table.pages.iter().all(whole) && table.rows.iter().all(|(_, code)| known(*code)) {
+        return u32::try_from(table.first_page).map_err(|_large| PoolError::Inconsistent);
+    }
+    Err(PoolError::Inconsistent)
+}
+
+/// A row with the code that the dictionary gave to its rule.
+fn word(offset: u16, code: u16, codes: &[u16]) -> u32 {
+    let code =
+        if code & DICTIONARY == 0 { code } else { codes.get(usize::from(code & !DICTIONARY)).copied().unwrap_or(0) };
+    u32::from(offset) | u32::from(code) << 16
+}
+
+/// Writes one table.
+struct Writer<'a> {
+    owner: Owner,
+    chunks: &'a mut Chunks,
+    written: BTreeMap<u32, Box<Chunk>>,
+}
+
+impl Writer<'_> {
+    fn open(&mut self, length: u32) -> Result<Open, PoolError> {
+        Ok(Open { number: self.chunks.take(length).ok_or(PoolError::Full)?, used: 0, image: empty() })
+    }
+
+    fn close(&mut self, full: Open) {
+        self.chunks.close(full.number);
+        self.written.insert(full.number, full.image);
     }
 
     /// Puts the rows of one page into the open chunk, or a new one if they do not fit.
-    fn put_rows(&mut self, words: &[u32], chunks: &mut BTreeMap<u32, Box<Chunk>>) -> Result<PageEntry, PoolError> {
-        if self.rows.as_ref().is_none_or(|open| open.used + words.len() > CHUNK_WORDS) {
-            if let Some(full) = self.rows.take() {
-                chunks.insert(full.number, full.image);
-            }
-            self.rows = Some(Open { number: self.allocate()?, used: 0, image: empty() });
+    fn put_rows(&mut self, lane: &mut Lane, words: &[u32]) -> Result<PageEntry, PoolError> {
+        if let Some(full) = lane.rows.take_if(|open| open.used + words.len() > CHUNK_WORDS) {
+            self.close(full);
         }
-        let open = self.rows.as_mut().ok_or(PoolError::Full)?;
-        let to = open.image.0.get_mut(open.used..open.used + words.len()).ok_or(PoolError::Inconsistent)?;
-        to.copy_from_slice(words);
+        if lane.rows.is_none() {
+            lane.rows = Some(self.open(1)?);
+        }
+        let open = lane.rows.as_mut().ok_or(PoolError::Full)?;
         let at = u16::try_from(open.used).map_err(|_large| PoolError::Inconsistent)?;
         let count = u16::try_from(words.len()).map_err(|_large| PoolError::Inconsistent)?;
-        open.used += words.len();
+        copy(open, words);
+        self.chunks.fill(self.owner, open.number, words.len());
         Ok(PageEntry::new(open.number, at, count))
     }
 
-    /// Puts page entries at consecutive page numbers; returns the first. Small files share a chunk.
-    fn put_pages(&mut self, entries: &[PageEntry], chunks: &mut BTreeMap<u32, Box<Chunk>>) -> Result<u32, PoolError> {
-        let capacity = PAGES_PER_CHUNK as usize;
-        if self.pages.as_ref().is_none_or(|open| open.used + entries.len() > capacity) {
-            if let Some(full) = self.pages.take() {
-                chunks.insert(full.number, full.image);
-            }
-            self.pages = Some(Open { number: self.allocate()?, used: 0, image: empty() });
+    /// Chunks for so many page entries, all of them empty but perhaps the first, and the number of the first page.
+    fn begin_pages(&mut self, lane: &mut Lane, run: u32, pages: usize) -> Result<(u32, Vec<Open>), PoolError> {
+        let mut opens = Vec::new();
+        if run > 0 {
+            lane.pages.take().into_iter().for_each(|full| self.close(full));
+            let first = self.open(run)?;
+            let rest = first.number + 1..first.number + run;
+            opens.push(first);
+            opens.extend(rest.map(|number| Open { number, used: 0, image: empty() }));
+        } else if pages > 0 {
+            opens.extend(lane.pages.take());
         }
-        let first = match &self.pages {
-            Some(open) => open.number * PAGES_PER_CHUNK + u32::try_from(open.used).unwrap_or(0),
-            None => return Err(PoolError::Full),
-        };
-        for entry in entries {
-            if self.pages.as_ref().is_some_and(|open| open.used == capacity) {
-                let number = self.allocate()?;
-                if let Some(full) = self.pages.replace(Open { number, used: 0, image: empty() }) {
-                    chunks.insert(full.number, full.image);
-                }
-            }
-            let open = self.pages.as_mut().ok_or(PoolError::Full)?;
-            let at = open.used * 2;
-            let to = open.image.0.get_mut(at..at + 2).ok_or(PoolError::Inconsistent)?;
-            let [low, high] = halves(entry.0);
-            to.copy_from_slice(&[low, high]);
-            open.used += 1;
-        }
-        Ok(first)
+        let first = opens.first().map_or(0, |open| open.number * PAGES_PER_CHUNK + entries_of(open));
+        Ok((first, opens))
     }
 
-    /// The open chunks are written as far as they are filled.
-    fn save_open(&self, chunks: &mut BTreeMap<u32, Box<Chunk>>) {
-        for open in [&self.rows, &self.pages].into_iter().flatten() {
-            chunks.insert(open.number, open.image.clone());
+    /// Puts page entries at consecutive page numbers. The last chunk stays open: small files share it.
+    fn put_pages(&mut self, lane: &mut Lane, opens: Vec<Open>, entries: &[PageEntry]) {
+        let mut rest: Vec<u32> = entries.iter().flat_map(|entry| halves(entry.0)).collect();
+        for mut open in opens {
+            let taken = rest.len().min(CHUNK_WORDS - open.used);
+            let later = rest.split_off(taken);
+            copy(&mut open, &rest);
+            self.chunks.fill(self.owner, open.number, taken);
+            rest = later;
+            if let Some(full) = lane.pages.replace(open) {
+                self.close(full);
+            }
         }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a chunk has 8,192 entries")]
+fn entries_of(open: &Open) -> u32 {
+    (open.used / ENTRY_WORDS) as u32
+}
+
+/// Puts words behind those that are there; they fit.
+fn copy(open: &mut Open, words: &[u32]) {
+    if let Some(to) = open.image.0.get_mut(open.used..open.used + words.len()) {
+        to.copy_from_slice(words);
+        open.used += words.len();
     }
 }
 
@@ -165,88 +302,5 @@ fn halves(word: u64) -> [u32; 2] {
 }
 
 #[cfg(test)]
-#[allow(clippy::cast_possible_truncation, reason = "small numbers of a test")]
-mod tests {
-    use super::*;
-    use profiler_ebpf::unwind::rule::{CODE_FRAME_POINTER, CODE_STOP, FIXED, PAGE_BITS};
-    use profiler_ebpf::unwind::table::{Rows, search};
-
-    /// The kernel's view of written chunks.
-    struct Memory(BTreeMap<u32, Box<Chunk>>);
-
-    struct ChunkRows<'a>(&'a Chunk);
-
-    impl Rows for ChunkRows<'_> {
-        fn row(&self, index: u64) -> u32 {
-            self.0.0[index as usize & (CHUNK_WORDS - 1)]
-        }
-    }
-
-    impl Memory {
-        fn code(&self, page_base: u32, offset: u64) -> u32 {
-            let page = page_base.wrapping_add((offset >> PAGE_BITS) as u32);
-            let at = (page % PAGES_PER_CHUNK) as usize * 2;
-            let pages = &self.0[&(page / PAGES_PER_CHUNK)].0;
-            let entry = PageEntry(u64::from(pages[at]) | u64::from(pages[at + 1]) << 32);
-            search(&ChunkRows(&self.0[&entry.chunk()]), entry, offset)
-        }
-    }
-
-    fn table(first_page: u64, pages: usize, rows_per_page: u16) -> UnwindTable {
-        let mut table = UnwindTable { rules: FIXED.to_vec(), first_page, ..UnwindTable::default() };
-        for page in 0..pages {
-            table.pages.push((table.rows.len() as u32, rows_per_page));
-            for row in 0..rows_per_page {
-                let code = if row % 3 == 2 { CODE_STOP } else { 1 + (page as u16 + row) % 500 };
-                table.rows.push((row * 3, code));
-            }
-        }
-        table
-    }
-
-    fn check(tables: &[UnwindTable]) {
-        let (mut pool, mut dictionary) = (Pool::new(64 << 20), Dictionary::new());
-        let mut memory = Memory(BTreeMap::new());
-        let mut bases = vec![];
-        for table in tables {
-            let placed = pool.place(table, &mut dictionary).expect("fits");
-            memory.0.extend(placed.chunks);
-            bases.push(placed.page_base);
-        }
-        for (table, base) in tables.iter().zip(bases) {
-            for (page, (first, count)) in table.pages.iter().enumerate() {
-                for row in 0..*count {
-                    let (offset, code) = table.rows[*first as usize + row as usize];
-                    let at = ((table.first_page + page as u64) << PAGE_BITS) + u64::from(offset);
-                    assert_eq!(memory.code(base, at), u32::from(code), "page {page} row {row}");
-                    assert_eq!(memory.code(base, at + 2), u32::from(code), "page {page} behind row {row}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn every_row_is_found_again_in_small_and_in_large_tables() {
-        check(&[table(3, 1, 1), table(0, 5, 7), table(1000, 40, 600), table(7, 20_000, 2), table(1, 9, 16)]);
-    }
-
-    #[test]
-    fn a_full_pool_refuses_and_keeps_what_it_has() {
-        let (mut pool, mut dictionary) = (Pool::new(8 * CHUNK_BYTES), Dictionary::new());
-        assert!(pool.place(&table(0, 10, 10), &mut dictionary).is_ok());
-        let before = pool.bytes();
-        assert_eq!(pool.place(&table(0, 4_000, 100), &mut dictionary).err(), Some(PoolError::Full));
-        assert_eq!(pool.bytes(), before);
-        assert!(pool.place(&table(0, 10, 10), &mut dictionary).is_ok());
-    }
-
-    #[test]
-    fn codes_outside_the_rules_are_refused() {
-        let mut bad = table(0, 1, 1);
-        bad.rows[0].1 = DICTIONARY | 0x4d;
-        assert_eq!(Pool::new(1 << 20).place(&bad, &mut Dictionary::new()).err(), Some(PoolError::Inconsistent));
-        bad.rows[0].1 = CODE_FRAME_POINTER;
-        bad.pages[0].1 = 2;
-        assert_eq!(Pool::new(1 << 20).place(&bad, &mut Dictionary::new()).err(), Some(PoolError::Inconsistent));
-    }
-}
+#[path = "pool_tests.rs"]
+mod tests;

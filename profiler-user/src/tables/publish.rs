@@ -1,9 +1,13 @@
 //! Giving finished tables to the kernel: chunks, then rules, then the file's state, in this order, so that no walk meets
-//! a file whose rows are not there yet.
+//! a file whose rows are not there yet. And taking them back: the file's state first, and its chunks are written again only when
+//! no walk can be in them.
 
+use super::chunks::Owner;
 use super::dictionary::Dictionary;
+use super::evict::Eviction;
 use super::look_up::ChunkCache;
-use super::pool::{Pool, PoolError};
+use super::pool::{Laid, Pool, PoolError};
+use super::uses::Uses;
 use crate::event::{FileNumber, FileOffset};
 use crate::kernel::{KernelError, TableMaps};
 use crate::worker::api::UnwindTable;
@@ -13,6 +17,7 @@ use profiler_ebpf::abi::maps::{
 };
 use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::rule::{CODE_FRAME_POINTER, CODE_FRAME_POINTER_ANY_STACK, DICTIONARY, Rule};
+use std::collections::HashMap;
 
 /// The one who writes tables.
 pub(super) struct Publisher {
@@ -20,7 +25,25 @@ pub(super) struct Publisher {
     pool: Pool,
     dictionary: Dictionary,
     cache: ChunkCache,
-    counts: TableCounts,
+    /// Files that have what they need, and how many rows that is; without unwind information none.
+    held: HashMap<FileNumber, Option<u64>>,
+    /// Times that chunks were waited for.
+    waits: u64,
+}
+
+/// A file to publish a table of.
+pub(super) struct Wanted<'a> {
+    pub(super) owner: Owner,
+    pub(super) key: &'a FileKey,
+    pub(super) table: &'a UnwindTable,
+}
+
+/// Whoever makes room: when files were last met, what time it is, and who is told of the files that go.
+pub(super) struct Room<'a> {
+    pub(super) uses: &'a Uses,
+    pub(super) now: u32,
+    /// Gives the key of a file that the kernel holds, after which it counts as evicted.
+    pub(super) evict: &'a mut dyn FnMut(FileNumber, Eviction) -> Option<FileKey>,
 }
 
 fn flags(table: &UnwindTable) -> u32 {
@@ -51,6 +74,8 @@ pub struct TableCounts {
     pub rules: u64,
     /// Rules that found no slot.
     pub refused_rules: u64,
+    /// Times that memory of evicted tables was waited for, so that no walk was in it.
+    pub waits: u64,
 }
 
 impl Publisher {
@@ -60,7 +85,8 @@ impl Publisher {
             pool: Pool::new(bytes),
             dictionary: Dictionary::new(),
             cache: ChunkCache::default(),
-            counts: TableCounts::default(),
+            held: HashMap::new(),
+            waits: 0,
         };
         publisher.write_rules()?;
         Ok(publisher)
@@ -74,38 +100,65 @@ impl Publisher {
     }
 
     /// Publishes the table of a file; the error is why it has none now.
-    pub(super) fn publish(
-        &mut self,
-        number: FileNumber,
-        key: &FileKey,
-        table: &UnwindTable,
-    ) -> Result<FileValue, Reason> {
-        let result = self.write(number, key, table);
-        if let Err(reason) = result {
-            self.refuse(number, key, reason);
+    pub(super) fn publish(&mut self, wanted: &Wanted<'_>, room: &mut Room<'_>) -> Result<FileValue, Reason> {
+        let result = self.write(wanted, room);
+        if result.is_err() {
+            self.pool.remove(wanted.owner.file);
         }
         result
     }
 
-    fn write(&mut self, number: FileNumber, key: &FileKey, table: &UnwindTable) -> Result<FileValue, Reason> {
-        let mut value = FileValue { number: number.0, state: FILE_TABLE, page_base: 0, flags: flags(table) };
+    fn write(&mut self, wanted: &Wanted<'_>, room: &mut Room<'_>) -> Result<FileValue, Reason> {
+        let Wanted { owner, key, table } = wanted;
+        let mut value = FileValue { number: owner.file.0, state: FILE_TABLE, page_base: 0, flags: flags(table) };
         if table.pages.is_empty() {
             value.state = FILE_FRAME_POINTERS;
         } else {
-            let placed = self.pool.place(table, &mut self.dictionary).map_err(|e| match e {
+            let laid = self.lay(wanted, room).map_err(|e| match e {
                 PoolError::Full => Reason::TableBudget,
                 PoolError::Inconsistent => Reason::WorkerFailed,
             })?;
-            value.page_base = placed.page_base;
-            self.write_chunks(&placed.chunks).map_err(|e| {
-                tracing::warn!(error = %e, file = number.0, "cannot write an unwind table to the kernel");
+            value.page_base = laid.page_base;
+            self.write_chunks(&laid.chunks).map_err(|e| {
+                tracing::warn!(error = %e, file = owner.file.0, "cannot write an unwind table to the kernel");
                 Reason::TableBudget
             })?;
         }
         self.maps.write_file(key, &value).map_err(|_full| Reason::FileTableFull)?;
-        self.counts.rows += table.rows.len() as u64;
-        *(if table.has_unwind_info { &mut self.counts.tables } else { &mut self.counts.frame_pointer_files }) += 1;
+        self.held.insert(owner.file, table.has_unwind_info.then_some(table.rows.len() as u64));
         Ok(value)
+    }
+
+    /// Lays a table out; others go if it has no room.
+    fn lay(&mut self, wanted: &Wanted<'_>, room: &mut Room<'_>) -> Result<Laid, PoolError> {
+        let Wanted { owner, table, .. } = wanted;
+        loop {
+            match self.pool.place(*owner, table, &mut self.dictionary) {
+                Err(PoolError::Full) => {}
+                other => return other,
+            }
+            let victims = self.pool.victims(*owner, table, room.uses, room.now);
+            if victims.is_empty() && !self.pool.has_left() {
+                return Err(PoolError::Full);
+            }
+            for (file, why) in victims {
+                if let Some(key) = (room.evict)(file, why) {
+                    self.forget(file, &key);
+                }
+            }
+            self.drain().map_err(|error| {
+                tracing::warn!(%error, "cannot use memory of evicted unwind tables again");
+                PoolError::Full
+            })?;
+        }
+    }
+
+    /// Waits until no walk is in what evicted files left.
+    fn drain(&mut self) -> Result<(), KernelError> {
+        self.maps.retire()?;
+        self.pool.drained();
+        self.waits += 1;
+        Ok(())
     }
 
     fn write_chunks(
@@ -128,10 +181,13 @@ impl Publisher {
         }
     }
 
-    /// Lets the kernel announce the file again, under a new number, when a sample meets it.
-    pub(super) fn forget(&mut self, key: &FileKey) {
-        if let Err(error) = self.maps.remove_file(key) {
-            tracing::debug!(%error, "cannot forget a file");
+    /// Makes the kernel forget a file: it announces it again, under a new number, when a sample meets it.
+    pub(super) fn forget(&mut self, file: FileNumber, key: &FileKey) {
+        self.held.remove(&file);
+        match self.maps.remove_file(key) {
+            Ok(()) => self.pool.remove(file),
+            // Walks still go by its rows: they stay where they are.
+            Err(error) => tracing::warn!(%error, file = file.0, "cannot evict a file"),
         }
     }
 
@@ -152,11 +208,16 @@ impl Publisher {
     }
 
     pub(super) fn counts(&self) -> TableCounts {
+        let rows = self.held.values().flatten();
+        let (tables, rows) = rows.fold((0, 0), |(tables, sum), rows| (tables + 1, sum + rows));
         TableCounts {
+            tables,
+            frame_pointer_files: self.held.len() as u64 - tables,
+            rows,
             bytes: self.pool.bytes(),
             rules: self.dictionary.len() as u64,
             refused_rules: self.dictionary.refused(),
-            ..self.counts
+            waits: self.waits,
         }
     }
 }

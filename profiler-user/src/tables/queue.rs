@@ -93,6 +93,11 @@ impl Queue {
         }
     }
 
+    /// Nobody wants the file any more.
+    pub(super) fn remove(&self, file: FileNumber) {
+        self.lock().waiting.remove(&file);
+    }
+
     /// Whoever took a file has no more to do with it.
     pub(super) fn done(&self, file: FileNumber) {
         self.lock().taken.remove(&file);

@@ -28,14 +28,21 @@ pub fn reaped_clock_of(proc: &Proc, process: ProcessId) -> Option<u64> {
 /// is the time in which they were not idle, from `/proc/stat`, whose idle times are exact (to 10 ms; the others are counted
 /// by ticks).
 pub fn host_clock(proc: &Proc) -> Option<(usize, u64)> {
-    let text = String::from_utf8(proc.host("stat").ok()?).ok()?;
+    let text = proc.host("stat").ok()?;
+    let (cpus, not_ours) = not_ours(&text)?;
     let now = super::clock::mono_now().0;
+    Some((cpus, now.saturating_mul(cpus as u64).saturating_sub(not_ours)))
+}
+
+/// From `/proc/stat`: how many CPUs, and ns in which they were idle, waited, or were another guest's.
+pub(super) fn not_ours(text: &[u8]) -> Option<(usize, u64)> {
+    let text = str::from_utf8(text).ok()?;
     let cpus = text.lines().filter(|line| line.starts_with("cpu")).count().checked_sub(1)?;
     let first = text.lines().next()?.strip_prefix("cpu ")?;
     let ticks: Vec<u64> = first.split_whitespace().map_while(|word| word.parse().ok()).collect();
     let [_user, _nice, _system, idle, waiting, _irq, _softirq, stolen, ..] = *ticks.as_slice() else { return None };
-    let not_ours = (idle + waiting + stolen).checked_mul(super::proc::tick_ns())?;
-    Some((cpus, (now * cpus as u64).saturating_sub(not_ours)))
+    let ticks = idle.checked_add(waiting)?.checked_add(stolen)?;
+    Some((cpus, ticks.checked_mul(super::proc::tick_ns())?))
 }
 
 #[cfg(test)]

@@ -21,6 +21,11 @@ pub fn open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED)
 }
 
+/// Bytes that may be locked in memory; `None` without a limit.
+pub fn locked_memory() -> Option<u64> {
+    getrlimit(Resource::Memlock).current
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

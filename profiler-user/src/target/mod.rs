@@ -10,6 +10,7 @@ pub mod exit;
 pub mod inventory;
 pub mod limits;
 pub mod open;
+pub mod owner;
 pub mod proc;
 pub mod select;
 #[cfg(test)]

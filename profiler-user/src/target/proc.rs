@@ -5,6 +5,8 @@
 //! belong on threads that may wait.
 
 mod cgroup;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod maps;
 mod mountinfo;
 mod read;
@@ -120,9 +122,21 @@ impl Proc {
         parsed(self.path(pid, "stat"), stat::parse)
     }
 
+    /// Owner of `/proc/PID/stat`, as the kernel says it now.
+    pub fn file_owner(&self, pid: Pid) -> Result<u32, ProcError> {
+        let path = self.path(pid, "stat");
+        let found = std::fs::symlink_metadata(&path);
+        found.map(|found| found.uid()).map_err(|source| ProcError::Read { path, source })
+    }
+
     /// `/proc/PID/status`.
     pub fn status(&self, pid: Pid) -> Result<Status, ProcError> {
         parsed(self.path(pid, "status"), status::parse)
+    }
+
+    /// The same as the kernel wrote it.
+    pub fn status_text(&self, pid: Pid) -> Result<String, ProcError> {
+        bytes(&self.path(pid, "status"), SMALL).map(|text| String::from_utf8_lossy(&text).into_owned())
     }
 
     /// Raw arguments, each ended by a NUL, at most `most` bytes. Empty for kernel threads. Can block.

@@ -1,6 +1,8 @@
-//! The log: text or JSON lines on standard error, filtered by `PPROFD_LOG` or `RUST_LOG` (default `info`).
+//! The log: text or JSON lines on standard error, filtered by `PPROFD_LOG` or `RUST_LOG` (default: `info` of the agent, `warn` of
+//! a command).
 
-use std::io::{self, Write};
+use super::recent::Keep;
+use std::io::{self, IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -26,20 +28,35 @@ const VARIABLES: [&str; 2] = ["PPROFD_LOG", "RUST_LOG"];
 
 /// Sets up the log of this process; messages of crates that use `log` go the same way.
 pub fn init(json: bool) -> Result<(), LoggingError> {
+    set_up(json, "info")
+}
+
+/// Sets up the log of a command, whose standard error is read by who typed it.
+pub fn init_for_command() -> Result<(), LoggingError> {
+    set_up(false, "warn")
+}
+
+fn set_up(json: bool, default: &str) -> Result<(), LoggingError> {
+    use tracing_subscriber::fmt::writer::MakeWriterExt;
     use tracing_subscriber::util::SubscriberInitExt;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter()?).with_writer(|| Lines(std::io::stderr()));
+    // Journals and files shall hold no escape sequences.
+    let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(default)?)
+        .with_writer((|| Lines(io::stderr())).and(Keep))
+        .with_ansi(colors);
     // `try_init` connects the `log` crate too.
     let done = if json { builder.json().finish().try_init() } else { builder.finish().try_init() };
     done.map_err(LoggingError::Twice)
 }
 
-fn filter() -> Result<EnvFilter, LoggingError> {
+fn filter(default: &str) -> Result<EnvFilter, LoggingError> {
     for variable in VARIABLES {
         if let Ok(text) = std::env::var(variable) {
             return EnvFilter::try_new(text).map_err(|source| LoggingError::Filter { variable, source });
         }
     }
-    Ok(EnvFilter::new("info"))
+    Ok(EnvFilter::new(default))
 }
 
 /// Writes each record as one line: paths and names in it are a target's, and a line's end in one would begin a line of the
@@ -58,7 +75,7 @@ impl<W: Write> Write for Lines<W> {
 }
 
 /// Without control characters but the end, and the colors: tracing escapes all others of those.
-fn one_line(record: &str) -> String {
+pub(super) fn one_line(record: &str) -> String {
     let (text, end) = record.strip_suffix('\n').map_or((record, ""), |text| (text, "\n"));
     let clean = |letter: char| if letter.is_control() && letter != '\u{1b}' { '\u{fffd}' } else { letter };
     text.chars().map(clean).chain(end.chars()).collect()

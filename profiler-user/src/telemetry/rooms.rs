@@ -1,11 +1,19 @@
 //! What the rooms count, as metrics: one function a room, called once by the agent.
 
+use super::audit::Audit;
 use super::metrics::{Metrics, Reading};
 use crate::late::Late;
 use crate::record::Recorder;
 use crate::symbolize::Symbolizer;
 use crate::watch::Watch;
 use crate::worker::Worker;
+
+/// What could not be audited.
+pub fn audit(metrics: &Metrics, audit: &Audit) {
+    let lost = audit.lost_lines();
+    let help = "Lines of the audit that found its reader too slow";
+    metrics.readings(Box::new(move || vec![Reading::counter("audit_lost_lines", help, lost())]));
+}
 
 /// What is asked for.
 pub fn watch(metrics: &Metrics, watch: &Watch) {
@@ -50,6 +58,11 @@ pub fn recorder(metrics: &Metrics, recorder: &Recorder) {
                 "recorder_refused_processes",
                 "Processes that found the table full",
                 stats.refused_processes,
+            ),
+            Reading::counter(
+                "recorder_forgotten_paths",
+                "Paths of programs of living processes that the table of processes had no room for",
+                stats.forgotten_paths,
             ),
         ]
     }));

@@ -390,7 +390,7 @@ impl Shared {
         let file = prepare(subject.fd)?;
         let debug = subject.debug.map(|debug| prepare(debug.fd)).transpose()?;
         let parts = more.parts.iter().filter_map(|given| given.file.as_ref()).map(OwnedFd::as_fd);
-        let mut process = match turn.process.take() {
+        let mut process = match turn.process.take().filter(super::process::Process::lives) {
             Some(process) => process,
             None => self.spawn()?,
         };

@@ -4,6 +4,8 @@
 pub mod api;
 mod check;
 mod client;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod parts;
 mod pool;
 mod process;

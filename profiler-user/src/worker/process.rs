@@ -45,6 +45,11 @@ impl Process {
         &self.sandbox
     }
 
+    /// It has not ended while it was asked nothing: that would be no fault of the next file.
+    pub(super) fn lives(&self) -> bool {
+        poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&Timespec::default())) == Ok(0)
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -63,10 +63,12 @@ impl Sandbox {
 }
 
 /// The command that starts a worker with `socket` as its descriptor 3, in a session of its own, with an empty environment.
-pub(super) fn command(executable: &Path, socket: OwnedFd) -> Command {
+/// Its standard streams are ends of pipes whose other ends are closed: a root without `/dev` has no `/dev/null`.
+pub(super) fn command(executable: &Path, socket: OwnedFd) -> io::Result<Command> {
     let mut command = Command::new(executable);
     command.arg("symbol-worker").env_clear().current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let ((nothing, _), (_, nowhere)) = (io::pipe()?, io::pipe()?);
+    command.stdin(Stdio::from(nothing)).stdout(Stdio::from(nowhere.try_clone()?)).stderr(Stdio::from(nowhere));
     let prepare = move || -> io::Result<()> {
         keep_only(socket.as_raw_fd())?;
         rustix::process::setsid()?;
@@ -76,7 +78,7 @@ pub(super) fn command(executable: &Path, socket: OwnedFd) -> Command {
     };
     // SAFETY: between fork and exec `prepare` only makes system calls: it does not allocate and takes no lock.
     unsafe { command.pre_exec(prepare) };
-    command
+    Ok(command)
 }
 
 /// Moves the socket to descriptor 3; every other one above it is closed at exec.

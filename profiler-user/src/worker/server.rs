@@ -66,7 +66,7 @@ fn serve(socket: &OwnedFd, sandbox: Sandbox, memory: u64) -> io::Result<()> {
     let Sandbox { landlock, seccomp, no_capabilities, refused_without_filter, refused } = sandbox;
     let ready = Ready { version: VERSION, landlock, seccomp, no_capabilities, refused_without_filter, refused };
     send(socket, &ready, &[], &wait)?;
-    let mut server = Server { files: Vec::new(), memory };
+    let mut server = Server::new(memory);
     loop {
         let (request, descriptors) = match receive::<Request>(socket, &wait) {
             Ok(received) => received,
@@ -82,7 +82,7 @@ fn serve(socket: &OwnedFd, sandbox: Sandbox, memory: u64) -> io::Result<()> {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum ServerError {
+pub(super) enum ServerError {
     #[error(transparent)]
     Parse(#[from] ParseError),
     #[error("cannot write the table: {0}")]
@@ -112,14 +112,20 @@ struct Kept {
     file: ParsedFile,
 }
 
-struct Server {
+pub(super) struct Server {
     /// Least recently used first.
     files: Vec<Kept>,
     memory: u64,
 }
 
 impl Server {
-    fn answer(&mut self, request: &Request, descriptors: Vec<OwnedFd>) -> Result<Answer, ServerError> {
+    /// One that may take so much memory, bytes.
+    pub(super) fn new(memory: u64) -> Self {
+        Server { files: Vec::new(), memory }
+    }
+
+    /// The answer to a request that came with these files.
+    pub(super) fn answer(&mut self, request: &Request, descriptors: Vec<OwnedFd>) -> Result<Answer, ServerError> {
         let mut descriptors = descriptors.into_iter();
         let (file, second) = (descriptors.next().ok_or(ServerError::Malformed)?, descriptors.next());
         match (&request.verb, second) {
@@ -245,7 +251,7 @@ fn take_parts(file: &mut ParsedFile, given: &[GivenMessage], files: Vec<OwnedFd>
     Ok(fits)
 }
 
-fn facts(file: &ParsedFile) -> Facts {
+pub(super) fn facts(file: &ParsedFile) -> Facts {
     let facts = file.facts();
     let segment = |s: &super::api::Segment| SegmentMessage { offset: s.offset, size: s.size, address: s.address };
     Facts {
@@ -258,7 +264,7 @@ fn facts(file: &ParsedFile) -> Facts {
 }
 
 /// As many of the answers as one reply may hold.
-fn names(answers: impl Iterator<Item = Symbolized>) -> Names {
+pub(super) fn names(answers: impl Iterator<Item = Symbolized>) -> Names {
     let mut names = Names::default();
     let mut size = 0;
     for answer in answers {

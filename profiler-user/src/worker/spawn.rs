@@ -43,7 +43,7 @@ fn spawn(config: &WorkerConfig) -> Answer {
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     // The command owns the worker's end and closes it here when it is dropped.
-    let mut child = sandbox::command(&config.executable, theirs).spawn()?;
+    let mut child = sandbox::command(&config.executable, theirs)?.spawn()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pidfd = match pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
         Some(Ok(pidfd)) => pidfd,

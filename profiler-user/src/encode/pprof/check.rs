@@ -1,22 +1,10 @@
 //! The rules that strict readers of pprof hold a profile to, as a check for tests: a list of what is wrong with a
 //! decoded profile. Sources: google/pprof's `CheckValid`, Parca's validator, Pyroscope's normalization.
 
+pub use super::decode::decode;
+
 use super::message::{Function, Label, Location, Mapping, Profile, Sample};
-use flate2::read::GzDecoder;
-use prost::Message;
 use std::collections::HashSet;
-use std::io::Read;
-
-/// Bytes that a profile may unpack to.
-const MAX_UNPACKED: u64 = 256 << 20;
-
-/// Unpacks and decodes a profile.
-pub fn decode(zipped: &[u8]) -> Result<Profile, String> {
-    let mut bytes = Vec::new();
-    let mut reader = GzDecoder::new(zipped).take(MAX_UNPACKED);
-    reader.read_to_end(&mut bytes).map_err(|error| format!("no gzip: {error}"))?;
-    Profile::decode(bytes.as_slice()).map_err(|error| format!("no profile: {error}"))
-}
 
 /// Everything that is wrong with a profile; empty if a strict reader accepts it.
 pub fn check_strict(profile: &Profile) -> Vec<String> {

@@ -3,6 +3,7 @@
 
 #[doc(hidden)]
 pub mod check;
+pub mod decode;
 pub mod message;
 mod strings;
 

@@ -32,6 +32,8 @@ fn check(window: &Window, change: impl Fn(&mut Account<'_>), wanted: &[&str]) {
         descendants: None,
         children: false,
         window,
+        viewer: Viewer::All,
+        left_out: 0,
     };
     change(&mut account);
     assert_eq!(sentences(&account), wanted);
@@ -130,6 +132,8 @@ fn descendants_are_mentioned_if_they_used_more_and_it_shows() {
             descendants: Some((count, used)),
             children: false,
             window: &window,
+            viewer: Viewer::All,
+            left_out: 0,
         };
         descendants(&account)
     };

@@ -117,6 +117,20 @@ fn the_agents_mounts_serve_a_process_that_is_gone() {
 }
 
 #[test]
+fn the_hosts_mounts_serve_a_process_that_is_gone_if_the_agent_is_in_a_container() {
+    let scene = Scene::new();
+    let seen = announced(b"/lib/a.so", key(&scene.file()));
+    fs::rename(scene.root.path().join("7"), scene.root.path().join("1")).expect("rename");
+    let own = format!("{}/ns/mnt", std::process::id());
+    scene.root.link(&own, "mnt:[88]");
+    assert_eq!(scene.open(&seen).expect("open").path, "/mnt/lib/a.so");
+    // On the host they are the agent's own, which have been tried.
+    fs::remove_file(scene.root.path().join(&own)).expect("remove");
+    scene.root.link(&own, "mnt:[77]");
+    assert_eq!(scene.refusals(&seen).len(), 3);
+}
+
+#[test]
 fn mounts_of_a_folder_and_of_the_file_itself_lead_to_it() {
     let scene = Scene::new();
     let seen = announced(b"/disk/lib/a.so", key(&scene.file()));

@@ -1,8 +1,9 @@
 //! The ways to a mapped file: the mapping itself, then every mount that shows the announced path.
 
 use super::attempt::{Accepted, Attempts, Refusal, Way};
+use super::below::INIT;
 use super::path::FilePath;
-use crate::event::FileSeen;
+use crate::event::{FileSeen, Pid};
 use crate::target::proc::{Mount, Proc, Whose};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
 use rustix::io::Errno;
@@ -33,16 +34,40 @@ pub(super) fn process_mounts(
     path: &FilePath<'_>,
     attempts: &mut Attempts<'_>,
 ) -> Option<Accepted> {
-    let root = openat(CWD, proc.path(seen.pid, "root"), PLACE | OFlags::DIRECTORY, Mode::empty());
-    let (Ok(mounts), Ok(root)) = (proc.mountinfo(Whose::Process(seen.pid)), root) else {
-        attempts.refuse(Way::ProcessMounts, Refusal::NoTable);
+    below_root_of(seen.pid, Way::ProcessMounts, proc, seen, path, attempts)
+}
+
+/// The mounts of the host's first process: for one that is gone, where the agent is in a container and has few mounts itself.
+pub(super) fn host_mounts(
+    proc: &Proc,
+    seen: &FileSeen,
+    path: &FilePath<'_>,
+    attempts: &mut Attempts<'_>,
+) -> Option<Accepted> {
+    let namespace = |pid| proc.mount_namespace(pid).ok();
+    let host = namespace(INIT)?;
+    let were_tried = [seen.pid, Pid(std::process::id())].into_iter().any(|pid| namespace(pid) == Some(host));
+    if were_tried { None } else { below_root_of(INIT, Way::HostMounts, proc, seen, path, attempts) }
+}
+
+fn below_root_of(
+    pid: Pid,
+    way: Way,
+    proc: &Proc,
+    seen: &FileSeen,
+    path: &FilePath<'_>,
+    attempts: &mut Attempts<'_>,
+) -> Option<Accepted> {
+    let root = openat(CWD, proc.path(pid, "root"), PLACE | OFlags::DIRECTORY, Mode::empty());
+    let (Ok(mounts), Ok(root)) = (proc.mountinfo(Whose::Process(pid)), root) else {
+        attempts.refuse(way, Refusal::NoTable);
         return None;
     };
     let open = |place: &[u8]| {
         let root = std::os::fd::AsFd::as_fd(&root);
         patiently(root, place, OFlags::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
     };
-    by_mounts(Way::ProcessMounts, &mounts, seen, path, attempts, &open)
+    by_mounts(way, &mounts, seen, path, attempts, &open)
 }
 
 /// The mounts of the agent: for a process that is gone, and for what a container mounts from the host.

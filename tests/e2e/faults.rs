@@ -1,0 +1,238 @@
+//! What goes wrong around the agent: each is a clear answer or a counted loss, never a hang.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tests::harness::profile::Sample;
+use tests::harness::target::dying_with_us;
+use tests::harness::{Agent, Chain, Profile, Target, agent, judge, programs, tools, wait};
+
+const HZ: u32 = 499;
+
+fn whole(sample: &Sample) -> bool {
+    sample.has_chain(&["burn_outer", "main"]) && sample.label("reason").is_empty()
+}
+
+/// A program whose file no agent has seen before.
+fn fresh(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    programs::copy_to(&programs::c("burner.c", &["-static"]), &path);
+    path
+}
+
+/// The symbol workers of an agent.
+fn workers(agent: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{agent}/task")).into_iter().flatten().flatten();
+    let children = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+    tasks
+        .flat_map(|task| children(task).split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Sends a signal to a process that may be gone already.
+fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process");
+    let _gone = kill_process(pid, signal).is_err();
+}
+
+/// Does it again and again while `work` goes on.
+fn meanwhile<T>(again: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                again();
+                wait::window(Duration::from_millis(5));
+            }
+        });
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        done.store(true, Ordering::Release);
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[test]
+fn workers_that_are_killed_at_every_stage_cost_names_at_most() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(&[]);
+    let target = Target::start(&fresh(folder.path(), "during"), &[]);
+    let kill = || workers(agent.pid()).into_iter().for_each(|worker| signal(worker, Signal::KILL));
+    let profile = meanwhile(kill, || judge::accounted(target.pid(), 0.05, || agent.cpu(target.pid(), 3, HZ)));
+    assert!(profile.count() > 0, "{}", profile.summary());
+    let named = |sample: &Sample| sample.has("burn_leaf") || sample.stack.iter().all(|name| name.contains("+0x"));
+    let user = profile.only(|sample| !sample.is_in("[kernel.kallsyms]"));
+    assert!(user.share(named) > 0.99, "neither names nor addresses\n{}", profile.summary());
+    assert!(agent.metric("pprofd_worker_processes_total").unwrap() > 5.0, "no worker was started anew");
+    // What was lost is lost for that file alone.
+    let after = Target::start(&fresh(folder.path(), "after"), &[]);
+    let profile = agent.cpu(after.pid(), 2, HZ);
+    assert!(profile.complete_share(whole) >= 0.97, "{}", profile.summary());
+}
+
+#[test]
+fn workers_that_are_stuck_are_replaced_and_nobody_waits_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(&[]);
+    let before = Target::start(&fresh(folder.path(), "before"), &[]);
+    assert!(agent.cpu(before.pid(), 1, HZ).share(whole) > 0.9);
+    let stuck = workers(agent.pid());
+    stuck.iter().for_each(|worker| signal(*worker, Signal::STOP));
+    // Its names are known, so it needs no worker.
+    let known = agent.get(&format!("/pid/{}/debug/pprof/profile?seconds=1&hz={HZ}", before.pid())).ok();
+    assert!(known.took < Duration::from_secs(10), "{:?}", known.took);
+    let target = Target::start(&fresh(folder.path(), "during"), &[]);
+    let profile = judge::accounted(target.pid(), 0.05, || agent.cpu(target.pid(), 2, HZ));
+    assert!(profile.count() > 0, "{}", profile.summary());
+    wait::until_true("the stuck workers to be replaced", Duration::from_mins(1), || {
+        let profile = agent.cpu(target.pid(), 1, HZ);
+        profile.share(|sample| sample.has("burn_leaf")) > 0.9
+    });
+    let reasons = agent.get("/metrics").ok().text();
+    let deadline = reasons.lines().find(|line| line.starts_with("pprofd_worker_deaths_total{reason=\"deadline\"}"));
+    assert!(deadline.is_some_and(|line| !line.ends_with(" 0")), "{deadline:?}");
+}
+
+#[test]
+fn an_agent_with_256_descriptors_serves_programs_of_many_files() {
+    const LIBRARIES: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let library = programs::library("cases/memory_library.c", &[]);
+    for number in 0..LIBRARIES {
+        programs::copy_to(&library, &folder.path().join(format!("lib{number}.so")));
+    }
+    let script = "import ctypes, sys, os\n\
+        libraries = [ctypes.CDLL(os.path.join(sys.argv[1], name)) for name in sorted(os.listdir(sys.argv[1]))]\n\
+        print('ready', flush=True)\n\
+        while True:\n    for library in libraries: library.memfd_lib_hot()\n";
+    let python = Path::new("/usr/bin/python3").canonicalize().unwrap();
+    let target = Target::start_ready(&python, &["-c", script, folder.path().to_str().unwrap()]);
+    let mut command = dying_with_us(Path::new("prlimit"));
+    command.arg("--nofile=256:256").arg(agent::binary());
+    let agent = Agent::start_by(command, &[]);
+    assert!(agent.log().contains("open files: 256 may be open"), "{}", agent.log());
+    // More clients than there are descriptors: who asks after them is answered.
+    let idle: Vec<TcpStream> = (0..300).filter_map(|_| TcpStream::connect(agent.address).ok()).collect();
+    assert!(idle.len() > 256);
+    drop(idle);
+    let profile = judge::accounted(target.pid(), 0.05, || agent.cpu(target.pid(), 4, HZ));
+    let share = profile.share(|sample| sample.has("memfd_lib_hot"));
+    assert!(share > 0.9, "{:.1} %\n{}", share * 100.0, profile.summary());
+    let hot = profile.only(|sample| sample.has("memfd_lib_hot"));
+    let files: BTreeSet<&String> = hot.samples.iter().filter_map(|sample| sample.files.last()).collect();
+    assert!(files.len() > 150, "samples in {} of {LIBRARIES} libraries", files.len());
+}
+
+#[test]
+fn a_stopped_agent_loses_what_its_ring_cannot_hold_and_says_how_much() {
+    const STOP: Duration = Duration::from_secs(8);
+    let target = Target::start(&programs::c("burner.c", &["-static"]), &[]);
+    let (ample, starved) = (Agent::start(&[]), Agent::start(&["--ring-memory", "64KiB"]));
+    let agents = [&ample, &starved];
+    let profiles = std::thread::scope(|scope| {
+        let ask = |agent: &'static str, of: &Agent| {
+            (agent, judge::accounted(target.pid(), 0.05, || of.cpu(target.pid(), 12, 997)))
+        };
+        let asked =
+            [("ample", &ample), ("starved", &starved)].map(|(name, agent)| scope.spawn(move || ask(name, agent)));
+        wait::until_true("both windows to be open", Duration::from_secs(10), || {
+            agents.iter().all(|agent| agent.metric("pprofd_http_in_flight_requests") >= Some(1.0))
+        });
+        wait::window(Duration::from_secs(1));
+        agents.iter().for_each(|agent| signal(agent.pid(), Signal::STOP));
+        wait::window(STOP);
+        agents.iter().for_each(|agent| signal(agent.pid(), Signal::CONT));
+        asked.map(|asked| asked.join().unwrap())
+    });
+    let full = |profile: &Profile| profile.comments().iter().any(|comment| comment.contains("ring full"));
+    let [(_, ample_profile), (_, starved_profile)] = &profiles;
+    assert!(!full(ample_profile), "{}", ample_profile.summary());
+    assert!(full(starved_profile) && starved_profile.lost() > 100, "{}", starved_profile.summary());
+    let losses = starved.get("/metrics").ok().text();
+    let counted = losses.lines().find(|line| line.starts_with("pprofd_losses_total{reason=\"ring full\"}"));
+    assert!(counted.is_some_and(|line| !line.ends_with(" 0")), "{counted:?}");
+    // And it goes on as if nothing had been.
+    let after = judge::accounted(target.pid(), 0.05, || starved.cpu(target.pid(), 2, HZ));
+    assert!(after.complete_share(whole) >= 0.97, "{}", after.summary());
+}
+
+#[test]
+fn two_agents_are_both_right_and_restarts_beside_them_leave_nothing() {
+    let chain = Chain::start(&programs::c("chain.c", &[]));
+    let agent = Agent::start(&[]);
+    let profile = std::thread::scope(|scope| {
+        let long = scope.spawn(|| judge::accounted(chain.pid(), 0.05, || agent.cpu(chain.pid(), 12, HZ)));
+        for end in [Signal::TERM, Signal::KILL] {
+            let before = tools::bpf_ids();
+            let other = Agent::start(&["--hz", "97"]);
+            let loaded: BTreeSet<String> = tools::bpf_ids().difference(&before).cloned().collect();
+            assert!(!loaded.is_empty());
+            chain.assert_true(&other.cpu(chain.pid(), 2, HZ));
+            other.end(end);
+            wait::until_true("what it loaded to be gone", Duration::from_secs(20), || {
+                tools::bpf_ids().is_disjoint(&loaded)
+            });
+        }
+        long.join().unwrap()
+    });
+    chain.assert_true(&profile);
+}
+
+#[test]
+fn a_number_that_is_reused_in_the_window_is_two_processes() {
+    let agent = Agent::start(&[]);
+    let second = programs::c("cases/loaded.c", &[]);
+    let (pid, host) = std::thread::scope(|scope| {
+        let host = scope.spawn(|| agent.host(6, HZ));
+        wait::until_true("the window to be open", Duration::from_secs(10), || {
+            agent.metric("pprofd_http_in_flight_requests") >= Some(1.0)
+        });
+        let mut first = Target::start(&programs::c("burner.c", &["-static"]), &["400"]);
+        let pid = first.pid();
+        assert!(first.wait(Duration::from_secs(20)).success());
+        let script = programs::root().join("tests/scripts/with-pid.py");
+        let again = Target::spawn_unchecked(&script, &[&pid.to_string(), second.to_str().unwrap()]);
+        wait::until_true("the same number to run", Duration::from_secs(5), || {
+            std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == second)
+        });
+        let own = judge::accounted(pid, 0.05, || agent.cpu(pid, 1, HZ));
+        assert!(own.share_of("loaded_hot") > 0.9 && own.share_of("burn_leaf") == 0.0, "{}", own.summary());
+        let host = host.join().unwrap();
+        drop(again);
+        (pid.to_string(), host)
+    });
+    let both = host.only(|sample| sample.label("pid") == pid);
+    for (function, other) in [("burn_leaf", "loaded_hot"), ("loaded_hot", "burn_leaf")] {
+        let own = both.only(|sample| sample.has(function));
+        assert!(own.count() > 20, "{function}: {}", both.summary());
+        assert_eq!(own.count_of(|sample| sample.has(other)), 0, "{}", both.summary());
+        let names: BTreeSet<&str> = own.samples.iter().map(|sample| sample.label("comm")).collect();
+        assert_eq!(names.len(), 1, "{names:?}");
+    }
+}
+
+#[test]
+fn a_program_that_is_replaced_while_it_is_named_keeps_its_own_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let build = |hot: &str| programs::c("cases/replaced.c", &[&format!("-DHOT={hot}")]);
+    let (first, second, place) = (build("old_hot"), build("new_hot"), folder.path().join("replaced"));
+    let put = |program: &Path| {
+        let next = folder.path().join("next");
+        programs::copy_to(program, &next);
+        std::fs::rename(&next, &place).unwrap();
+    };
+    put(&first);
+    let old = Target::start(&place, &[]);
+    put(&second);
+    let new = Target::spawn_unchecked(&place, &[]);
+    let agent = Agent::start(&[]);
+    let profiles = meanwhile(
+        || [&first, &second].into_iter().for_each(|program| put(program)),
+        || [&old, &new].map(|target| agent.cpu(target.pid(), 2, HZ)),
+    );
+    for (profile, own, other) in [(&profiles[0], "old_hot", "new_hot"), (&profiles[1], "new_hot", "old_hot")] {
+        assert!(profile.share_of(own) > 0.95 && profile.share_of(other) == 0.0, "{own}\n{}", profile.summary());
+    }
+}
