@@ -256,9 +256,10 @@ fn serve_until_stopped(config: &Config, listeners: Listeners, tokens: Option<Arc
         max_requests: config.max_requests,
         max_response: config.max_response,
     };
-    let connections = http.max_connections();
     let app = App::new(running.profiler.clone(), Arc::clone(&running.metrics), Arc::new(|| Ok(())), audit, http);
     let app = app.about(Arc::clone(&running.about));
+    let mut serving = app.serving();
+    serving.most = limits::connections(serving.most);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -267,7 +268,7 @@ fn serve_until_stopped(config: &Config, listeners: Listeners, tokens: Option<Arc
     tracing::info!("listening on http://{listen}");
     tracing::info!("{open_to}");
     notify::ready();
-    let served = runtime.block_on(serve(listeners, router(app), connections, stop_signal()));
+    let served = runtime.block_on(serve(listeners, router(app), serving, stop_signal()));
     running.stop();
     runtime.shutdown_timeout(Duration::from_secs(2));
     audit_end.wait();

@@ -1,17 +1,21 @@
 //! The command line: flags and their environment variables, what each command does, and the exit codes.
 
+use crate::command::flags::Reach;
 use crate::command::printable::clean_lines;
-use crate::command::{CommandError, completions, man, pprof, record as recording, top};
+use crate::command::{CommandError, bundle, completions, man, pprof, record as recording, top};
 use crate::config::{Config, ConfigError, Settings, Size};
 use crate::doctor::{self, StartupError};
 use crate::exit::Exit;
-use crate::{late, record};
+use crate::{kernel, late, record, tables};
 use clap::builder::BoolishValueParser;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Code, threads, the kernel's symbols, HTTP, a table that is being built, and what allocators hold back.
+const PROGRAM: u64 = 64 << 20;
 
 /// Profiles every process of a Linux host with eBPF and serves the profiles as Go's pprof does.
 ///
@@ -45,10 +49,8 @@ pub enum Command {
         #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "json"], num_args = 0..=1,
               default_missing_value = "pprofd-bundle.tar.gz")]
         bundle: Option<PathBuf>,
-        /// Where that agent answers: ADDRESS:PORT or the path of its Unix socket [default: where an agent listens that is
-        /// started now]
-        #[arg(long, value_name = "PLACE", requires = "bundle", value_parser = doctor::Place::parse)]
-        agent: Option<doctor::Place>,
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Record one profile of a process or a command, by a running agent or without one, and show what used most.
     Record(Box<recording::Arguments>),
@@ -114,7 +116,7 @@ pub struct Flags {
     /// Requests served at a time [default: 1024]
     #[arg(long, env = "PPROFD_MAX_REQUESTS", value_name = "N")]
     max_requests: Option<u64>,
-    /// Longest answer [default: 64MiB]
+    /// Memory for answers that are not fetched yet, and the longest one [default: 64MiB]
     #[arg(long, env = "PPROFD_MAX_RESPONSE", value_name = "SIZE")]
     max_response: Option<Size>,
     /// Memory for samples on their way from the kernel; a power of two [default: 8MiB]
@@ -193,14 +195,23 @@ impl Cli {
 /// What the program may take at most.
 fn budgets() -> String {
     let config = Config::default();
+    let rooms = [
+        record::PROCESS_TABLE,
+        record::QUEUE_BYTES,
+        late::MAX_BYTES,
+        tables::FILE_RECORDS,
+        kernel::OTHER_MAPS,
+        PROGRAM,
+    ];
+    let [processes, queue, late, files, maps, program] = rooms.map(Size);
+    let sum = Size(config.memory_budget().0 + rooms.iter().sum::<u64>());
     format!(
-        "Memory: the budgets above, with {} for the table of processes, {} for what waits to be recorded and {} for stacks that \
-         wait for a table, add up to {} by default; they bound the agent's resident and locked memory beside the program itself. Each of the {} symbol workers may map {} while it works.\n\
+        "Memory: the budgets above, with {processes} for the table of processes, {queue} for what waits to be recorded, {late} for \
+         stacks that wait for a table, {files} for records of files, {maps} for other maps in the kernel (and {} for each CPU) and \
+         {program} for the program itself, add up to {sum} by default; they bound the agent's resident and locked memory. Profiles \
+         that are being made take what they need beside it. Each of the {} symbol workers may map {} while it works.\n\
          Exit codes: 0 done, 64 usage or configuration, 69 the host lacks something, 70 a bug, 77 no permission.",
-        Size(record::PROCESS_TABLE),
-        Size(record::QUEUE_BYTES),
-        Size(late::MAX_BYTES),
-        Size(config.memory_budget().0 + record::PROCESS_TABLE + record::QUEUE_BYTES + late::MAX_BYTES),
+        Size(kernel::MAPS_OF_A_CPU),
         config.workers,
         Size(config.worker_memory)
     )
@@ -228,9 +239,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ended(completions::run(&arguments, Cli::documented()).map(|()| Exit::Done.into()))
         }
         Some(Command::Man(arguments)) => ended(man::run(&arguments, Cli::documented()).map(|()| Exit::Done.into())),
-        Some(Command::Doctor { bundle: Some(path), agent, .. }) => {
-            finish(bundle(&path, agent).map(|said| print(&said)))
-        }
+        Some(Command::Doctor { bundle: Some(path), reach, .. }) => ended(bundle(&path, &reach)),
         Some(Command::Doctor { json, .. }) => diagnose(json),
         Some(Command::EbpfInfo { object }) => finish(crate::agent::ebpf_info(&object).map(|lines| print(&lines))),
         Some(Command::SymbolWorker) => crate::agent::symbol_worker(),
@@ -265,11 +274,11 @@ fn ended(done: Result<ExitCode, CommandError>) -> ExitCode {
 }
 
 /// The settings of an agent that were started now are those of the environment, since no flag is given.
-fn bundle(path: &Path, agent: Option<doctor::Place>) -> Result<String, StartupError> {
-    let bare = Cli::read(["pprofd".into()]).map_err(|error| StartupError::Bug(error.into()))?;
-    let config = bare.serve.config()?;
-    let place = agent.unwrap_or(doctor::Place::Address(config.listen));
-    Ok(doctor::bundle(path, &doctor::examine(), &config, &place)?)
+fn bundle(path: &Path, reach: &Reach) -> Result<ExitCode, CommandError> {
+    let bare = Cli::read(["pprofd".into()]).map_err(|error| CommandError::Bug(error.into()))?;
+    let config = bare.serve.config().map_err(StartupError::from)?;
+    print(&bundle::write(path, reach, &config)?);
+    Ok(Exit::Done.into())
 }
 
 fn diagnose(json: bool) -> ExitCode {

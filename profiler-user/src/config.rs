@@ -272,7 +272,7 @@ impl Config {
     /// Sum of the budgets that can be set. With the recorder's fixed ones it bounds what grows with the host, in RSS and locked map memory. Not in it are the
     /// program itself and its threads' stacks.
     pub fn memory_budget(&self) -> Size {
-        Size(self.recorder_memory + self.tables_memory + self.names_memory + self.ring_memory)
+        Size(self.recorder_memory + self.tables_memory + self.names_memory + self.ring_memory + self.max_response)
     }
 }
 
@@ -361,7 +361,7 @@ mod tests {
             log-json = false
         "#;
         assert_eq!(settings(text).validate().expect("valid"), Config::default());
-        assert_eq!(Config::default().memory_budget().to_string(), "232MiB");
+        assert_eq!(Config::default().memory_budget().to_string(), "296MiB");
     }
 
     #[test]

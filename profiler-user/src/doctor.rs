@@ -6,17 +6,15 @@ mod capabilities;
 mod checks;
 mod facts;
 mod features;
-mod fetch;
 mod file;
 mod file_lines;
 mod probe;
 mod report;
 mod table;
 
-pub use bundle::{BundleError, bundle};
+pub use bundle::{BundleError, Said, bundle};
 pub use capabilities::{CAPABILITIES, Capability, Needed, Stated};
 pub use features::{Allowed, Offer};
-pub use fetch::Place;
 pub use file::{FileError, describe};
 pub use report::{Check, Report, Verdict};
 
@@ -126,17 +124,17 @@ impl StartupError {
             StartupError::File(FileError::Open { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::NoPermission
             }
-            StartupError::Bundle(BundleError::Json(_)) => Exit::Bug,
-            StartupError::Config(_) | StartupError::Tokens(_) | StartupError::File(_) | StartupError::Bundle(_) => {
-                Exit::Usage
-            }
+            StartupError::Config(_)
+            | StartupError::Tokens(_)
+            | StartupError::File(_)
+            | StartupError::Bundle(BundleError::Write { .. }) => Exit::Usage,
             StartupError::Host { exit, .. } => *exit,
             StartupError::Socket(error) => error.exit(),
             StartupError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::NoPermission
             }
             StartupError::PortInUse(_) | StartupError::Listen { .. } => Exit::Unavailable,
-            StartupError::Bug(_) => Exit::Bug,
+            StartupError::Bug(_) | StartupError::Bundle(BundleError::Json(_)) => Exit::Bug,
         }
     }
 }

@@ -40,7 +40,7 @@ const fn of_texts(name: &'static str, run: fn(&[u8], Look), seeds: fn() -> Vec<V
 pub const TARGETS: [Target; 12] = [
     of_texts("records", records::run, records::seeds),
     of_texts("proc", proc::run, none),
-    of_files("elf", files::elf, files::small),
+    Target { seeds: files::whole, ..of_files("elf", files::elf, files::small) },
     of_files("eh_frame", files::eh_frame, files::unwind_sections),
     of_files("dwarf", files::dwarf, files::debug_sections),
     of_files("gopclntab", files::gopclntab, go::sections),

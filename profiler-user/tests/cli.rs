@@ -201,6 +201,30 @@ fn ebpf_info_says_what_the_verifier_counted() {
     assert!(verified("process_fork") > 0, "{text}");
 }
 
+/// As a kernel without one of the helpers would say.
+#[test]
+fn what_the_verifier_refuses_is_told_with_its_own_words() {
+    // A call of the helper get_current_pid_tgid becomes one of a helper that no kernel has.
+    const CALL: [u8; 8] = [0x85, 0, 0, 0, 14, 0, 0, 0];
+    const OF_NONE: [u8; 8] = [0x85, 0, 0, 0, 0x0f, 0x27, 0, 0];
+    if pprofd(&["doctor"], &[]).status.code() != Some(0) {
+        return left_out("this user cannot load the programs");
+    }
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("object");
+    let mut object = profiler_ebpf::OBJECT.to_vec();
+    let at = object.windows(CALL.len()).position(|bytes| bytes == CALL).expect("a call of the helper");
+    object.splice(at..at + CALL.len(), OF_NONE);
+    std::fs::write(&path, object).expect("write");
+    let output = pprofd(&["ebpf-info", path.to_str().expect("text")], &[]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{error}");
+    for said in ["the kernel refused the BPF program", "9999", "pprofd doctor --bundle"] {
+        assert!(error.contains(said), "{said} is not said: {error}");
+    }
+    assert!(error.len() < 2_000, "the whole log of the verifier is told: {} bytes", error.len());
+}
+
 /// Another user namespace has all capabilities, none of which counts, and every check there is the binary's own.
 #[test]
 fn a_foreign_namespace_is_refused() {

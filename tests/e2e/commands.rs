@@ -246,6 +246,29 @@ fn top_prints_processes_and_functions_and_hostile_names_do_no_harm() {
 }
 
 #[test]
+fn an_ordinary_user_sees_what_is_his() {
+    let host = Host::new();
+    let (program, binary) = (host.folder.path().join("own"), host.folder.path().join("pprofd"));
+    programs::copy_to(&programs::c("burner.c", &[]), &program);
+    programs::copy_to(&agent::binary(), &binary);
+    let user = ["--reuid", "12345", "--regid", "12345", "--clear-groups", "--"];
+    let own = Target::spawn_until("setpriv", &[&user[..], &[program.to_str().unwrap()]].concat(), "/own");
+    let foreign = burner();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(user).arg(&binary).args(arguments).env("PPROFD_SOCKET", host.socket()).stdin(Stdio::null());
+        command.output().unwrap()
+    };
+    let (own_pid, foreign_pid) = (own.pid().to_string(), foreign.pid().to_string());
+    let output = run(&["record", "--pid", &own_pid, "--seconds", "1", "-o", "-"]);
+    assert_ends(&output, 0, &["burn_leaf"]);
+    assert_ends(&run(&["record", "--pid", &foreign_pid, "--seconds", "1", "-o", "-"]), 77, &["403"]);
+    let table = text(&run(&["top", "--once"]).stdout);
+    let first = |pid: &str| table.lines().any(|line| line.split_whitespace().next() == Some(pid));
+    assert!(first(&own_pid) && !first(&foreign_pid), "{table}");
+}
+
+#[test]
 fn top_and_record_on_a_terminal() {
     let (host, target) = (Host::new(), burner());
     let pid = target.pid().to_string();

@@ -62,20 +62,26 @@ impl Pod<'_> {
         self.try_get(path, headers).unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
-    fn cpu(&self, pid: u32) -> Profile {
+    fn profile(&self, path: &str) -> Profile {
         let bearer = format!("Bearer {TOKEN}");
-        let path = format!("/pid/{pid}/debug/pprof/profile?seconds=2&hz=997");
-        let answer = self.get(&path, &[("Authorization", &bearer)]).ok();
+        let answer = self.get(path, &[("Authorization", &bearer)]).ok();
         let profile = Profile::parse(&answer.body);
         strict::assert_strict(&profile);
         profile
     }
 }
 
-/// A folder with the file of tokens, as the manifest's secret would be mounted.
-fn secret() -> tempfile::TempDir {
+/// The manifest's secret as a kubelet lays it out: links, so that a new version comes all at once.
+fn secret(manifest: &Manifest) -> tempfile::TempDir {
+    use std::os::unix::fs::{PermissionsExt, symlink};
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("tokens"), format!("{TOKEN}\n")).unwrap();
+    let version = folder.path().join("..2026_01_01");
+    std::fs::create_dir(&version).unwrap();
+    std::fs::write(version.join("tokens"), format!("tests all {TOKEN}\n")).unwrap();
+    std::fs::set_permissions(version.join("tokens"), PermissionsExt::from_mode(manifest.mode_of_secrets())).unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    symlink("..2026_01_01", folder.path().join("..data")).unwrap();
+    symlink("..data/tokens", folder.path().join("tokens")).unwrap();
     folder
 }
 
@@ -83,7 +89,8 @@ fn secret() -> tempfile::TempDir {
 fn a_pod_profiles_a_process_of_another_container() {
     let storage = Storage::default();
     image(Some(&storage));
-    let (manifest, secret) = (Manifest::read(), secret());
+    let manifest = Manifest::read();
+    let secret = secret(&manifest);
     storage.image("burner", &programs::c("burner.c", &["-static"]), "/app/burn");
     let target = storage.start("target", &["--network", "none", "localhost/burner"]);
     for namespace in ["mnt", "pid"] {
@@ -93,12 +100,18 @@ fn a_pod_profiles_a_process_of_another_container() {
     let pod = Pod::start(&storage, &manifest, secret.path());
     assert_eq!(held(pod.container.pid()), manifest.capabilities());
 
-    let profile = pod.cpu(target.pid());
+    let profile = pod.profile(&format!("/pid/{}/debug/pprof/profile?seconds=2&hz=997", target.pid()));
     let what = || format!("{:?}\n{}", profile.comments(), profile.summary());
     assert!(profile.count() > 50, "{}", what());
     let whole = |sample: &Sample| sample.has_chain(&["burn_outer", "main"]) && sample.label("reason").is_empty();
     assert!(profile.complete_share(whole) >= 0.97, "{}", what());
     assert_eq!(profile.main_binary(), "/app/burn", "{}", what());
+
+    // The files of processes that are gone lie where the agent has no mount.
+    let profile = while_processes_end(|| pod.profile("/debug/pprof/profile?seconds=3&hz=997"));
+    let gone = profile.only(|sample| sample.label("comm") == "gone");
+    let unopened = gone.count_of(|sample| sample.label("reason") == "no table");
+    assert!(gone.count() > 20 && unopened * 20 <= gone.count(), "{unopened} of {}\n{}", gone.count(), gone.summary());
 
     // Probes bring no token; nothing else is told without one.
     for probe in ["startupProbe", "livenessProbe"] {
@@ -108,6 +121,26 @@ fn a_pod_profiles_a_process_of_another_container() {
         assert_eq!(pod.get(path, &[]).status, 401, "{path}");
     }
     assert_eq!(pod.container.stop(), Some(0));
+}
+
+/// Meanwhile runs programs on the host that nobody has seen before, each for some milliseconds.
+fn while_processes_end<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let folder = tempfile::tempdir().unwrap();
+    let program = programs::c("burner.c", &[]);
+    std::thread::scope(|scope| {
+        let work = scope.spawn(work);
+        for number in 0.. {
+            if work.is_finished() {
+                break;
+            }
+            // Its folder makes it another file, and all have one name.
+            let own = folder.path().join(number.to_string());
+            std::fs::create_dir(&own).unwrap();
+            programs::copy_to(&program, &own.join("gone"));
+            assert!(Command::new(own.join("gone")).arg("5").status().unwrap().success());
+        }
+        work.join().unwrap()
+    })
 }
 
 /// The capabilities that a process can use and can ever get, by the manifest's words: both must be the same.
@@ -141,7 +174,8 @@ const CAPABILITIES: [(u32, &str); 11] = [
 fn a_pod_without_one_of_its_capabilities_says_which() {
     let storage = Storage::default();
     image(Some(&storage));
-    let (manifest, secret) = (Manifest::read(), secret());
+    let manifest = Manifest::read();
+    let secret = secret(&manifest);
     for capability in manifest.capabilities() {
         let mut arguments = manifest.podman(Some(&capability), secret.path());
         let is_vital = needed("vital").contains(&format!("CAP_{capability}"));

@@ -101,8 +101,8 @@ fn a_bundle_has_what_a_bug_report_needs_and_nothing_of_other_processes() {
     let mut target = target.args(["60000", SECRET]).env("PASSWORD", SECRET).spawn().unwrap();
     let agent = Agent::start(&["--hz", "23"]);
     assert!(agent.cpu(target.id(), 1, 499).count() > 0);
-    let (path, address) = (folder.path().join("bundle"), agent.address.to_string());
-    let arguments = ["doctor", "--bundle", path.to_str().unwrap(), "--agent", &address];
+    let (path, url) = (folder.path().join("bundle"), agent.url(""));
+    let arguments = ["doctor", "--bundle", path.to_str().unwrap(), "--url", &url];
     let output = ended(Command::new(agent::binary()), &arguments);
     target.kill().unwrap();
     target.wait().unwrap();

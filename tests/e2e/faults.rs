@@ -38,6 +38,12 @@ fn signal(pid: u32, signal: Signal) {
     let _gone = kill_process(pid, signal).is_err();
 }
 
+fn signal_all(agents: &[&Agent], which: Signal) {
+    for agent in agents {
+        signal(agent.pid(), which);
+    }
+}
+
 /// Does it again and again while `work` goes on.
 fn meanwhile<T>(again: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
@@ -56,16 +62,27 @@ fn meanwhile<T>(again: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
 
 #[test]
 fn workers_that_are_killed_at_every_stage_cost_names_at_most() {
+    const TARGETS: usize = 5;
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(&[]);
-    let target = Target::start(&fresh(folder.path(), "during"), &[]);
     let kill = || workers(agent.pid()).into_iter().for_each(|worker| signal(worker, Signal::KILL));
-    let profile = meanwhile(kill, || judge::accounted(target.pid(), 0.05, || agent.cpu(target.pid(), 3, HZ)));
-    assert!(profile.count() > 0, "{}", profile.summary());
-    let named = |sample: &Sample| sample.has("burn_leaf") || sample.stack.iter().all(|name| name.contains("+0x"));
-    let user = profile.only(|sample| !sample.is_in("[kernel.kallsyms]"));
-    assert!(user.share(named) > 0.99, "neither names nor addresses\n{}", profile.summary());
-    assert!(agent.metric("pprofd_worker_processes_total").unwrap() > 5.0, "no worker was started anew");
+    meanwhile(kill, || {
+        let start = |number: usize| Target::start(&fresh(folder.path(), &format!("during-{number}")), &[]);
+        let targets: Vec<Target> = (0..TARGETS).map(start).collect();
+        std::thread::scope(|scope| {
+            for target in &targets {
+                scope.spawn(|| {
+                    let profile = judge::accounted(target.pid(), 0.05, || agent.cpu(target.pid(), 3, HZ));
+                    let is_named = |name: &String| name.starts_with("burn_") || name.contains("+0x");
+                    let user = profile.only(|sample| !sample.is_in("[kernel.kallsyms]"));
+                    let named = user.share(|sample| sample.stack.last().is_some_and(is_named));
+                    assert!(named > 0.95, "neither names nor addresses\n{}", profile.summary());
+                });
+            }
+        });
+    });
+    let started = agent.metric("pprofd_worker_processes_total").unwrap();
+    assert!(started > 3.0, "{started} workers were started");
     // What was lost is lost for that file alone.
     let after = Target::start(&fresh(folder.path(), "after"), &[]);
     let profile = agent.cpu(after.pid(), 2, HZ);
@@ -79,7 +96,9 @@ fn workers_that_are_stuck_are_replaced_and_nobody_waits_for_ever() {
     let before = Target::start(&fresh(folder.path(), "before"), &[]);
     assert!(agent.cpu(before.pid(), 1, HZ).share(whole) > 0.9);
     let stuck = workers(agent.pid());
-    stuck.iter().for_each(|worker| signal(*worker, Signal::STOP));
+    for worker in stuck {
+        signal(worker, Signal::STOP);
+    }
     // Its names are known, so it needs no worker.
     let known = agent.get(&format!("/pid/{}/debug/pprof/profile?seconds=1&hz={HZ}", before.pid())).ok();
     assert!(known.took < Duration::from_secs(10), "{:?}", known.took);
@@ -98,31 +117,36 @@ fn workers_that_are_stuck_are_replaced_and_nobody_waits_for_ever() {
 #[test]
 fn an_agent_with_256_descriptors_serves_programs_of_many_files() {
     const LIBRARIES: usize = 200;
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, libraries) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let library = programs::library("cases/memory_library.c", &[]);
     for number in 0..LIBRARIES {
-        programs::copy_to(&library, &folder.path().join(format!("lib{number}.so")));
+        programs::copy_to(&library, &libraries.path().join(format!("lib{number}.so")));
     }
     let script = "import ctypes, sys, os\n\
         libraries = [ctypes.CDLL(os.path.join(sys.argv[1], name)) for name in sorted(os.listdir(sys.argv[1]))]\n\
         print('ready', flush=True)\n\
         while True:\n    for library in libraries: library.memfd_lib_hot()\n";
     let python = Path::new("/usr/bin/python3").canonicalize().unwrap();
-    let target = Target::start_ready(&python, &["-c", script, folder.path().to_str().unwrap()]);
+    let target = Target::start_ready(&python, &["-c", script, libraries.path().to_str().unwrap()]);
     let mut command = dying_with_us(Path::new("prlimit"));
     command.arg("--nofile=256:256").arg(agent::binary());
     let agent = Agent::start_by(command, &[]);
     assert!(agent.log().contains("open files: 256 may be open"), "{}", agent.log());
-    // More clients than there are descriptors: who asks after them is answered.
+    // More clients than there are descriptors: who asks after them is answered, and what was met meanwhile can be read.
     let idle: Vec<TcpStream> = (0..300).filter_map(|_| TcpStream::connect(agent.address).ok()).collect();
     assert!(idle.len() > 256);
+    let crowded = Target::start(&fresh(folder.path(), "crowded"), &[]);
+    wait::until_true("the program to be sampled", Duration::from_secs(20), || judge::cpu_seconds(crowded.pid()) > 1.0);
     drop(idle);
-    let profile = judge::accounted(target.pid(), 0.05, || agent.cpu(target.pid(), 4, HZ));
+    let profile = agent.cpu(crowded.pid(), 2, HZ);
+    assert!(profile.complete_share(whole) >= 0.97, "{}", profile.summary());
+    let profile = judge::accounted(target.pid(), 0.05, || agent.cpu(target.pid(), 4, 997));
     let share = profile.share(|sample| sample.has("memfd_lib_hot"));
     assert!(share > 0.9, "{:.1} %\n{}", share * 100.0, profile.summary());
     let hot = profile.only(|sample| sample.has("memfd_lib_hot"));
     let files: BTreeSet<&String> = hot.samples.iter().filter_map(|sample| sample.files.last()).collect();
-    assert!(files.len() > 150, "samples in {} of {LIBRARIES} libraries", files.len());
+    // More than the agent keeps open of the descriptors that it may have.
+    assert!(files.len() > 90, "samples in {} of {LIBRARIES} libraries", files.len());
 }
 
 #[test]
@@ -141,9 +165,9 @@ fn a_stopped_agent_loses_what_its_ring_cannot_hold_and_says_how_much() {
             agents.iter().all(|agent| agent.metric("pprofd_http_in_flight_requests") >= Some(1.0))
         });
         wait::window(Duration::from_secs(1));
-        agents.iter().for_each(|agent| signal(agent.pid(), Signal::STOP));
+        signal_all(&agents, Signal::STOP);
         wait::window(STOP);
-        agents.iter().for_each(|agent| signal(agent.pid(), Signal::CONT));
+        signal_all(&agents, Signal::CONT);
         asked.map(|asked| asked.join().unwrap())
     });
     let full = |profile: &Profile| profile.comments().iter().any(|comment| comment.contains("ring full"));
@@ -163,11 +187,10 @@ fn two_agents_are_both_right_and_restarts_beside_them_leave_nothing() {
     let chain = Chain::start(&programs::c("chain.c", &[]));
     let agent = Agent::start(&[]);
     let profile = std::thread::scope(|scope| {
-        let long = scope.spawn(|| judge::accounted(chain.pid(), 0.05, || agent.cpu(chain.pid(), 12, HZ)));
+        let long = scope.spawn(|| judge::accounted(chain.pid(), 0.05, || agent.cpu(chain.pid(), 9, HZ)));
         for end in [Signal::TERM, Signal::KILL] {
-            let before = tools::bpf_ids();
             let other = Agent::start(&["--hz", "97"]);
-            let loaded: BTreeSet<String> = tools::bpf_ids().difference(&before).cloned().collect();
+            let loaded = tools::bpf_ids_of(other.pid());
             assert!(!loaded.is_empty());
             chain.assert_true(&other.cpu(chain.pid(), 2, HZ));
             other.end(end);

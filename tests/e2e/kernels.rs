@@ -1,5 +1,6 @@
 //! Debian's 6.1 cloud kernel, the oldest that is supported, in an emulator: the object loads there and a known program is
-//! sampled. Time in the guest is stretched, so shares are asserted, never counts.
+//! sampled. Time in the guest is stretched, so shares are asserted, never counts. Its wall clock can be set without anybody
+//! else being disturbed.
 
 use std::io::Write;
 use std::path::Path;
@@ -43,6 +44,9 @@ fn debians_6_1_kernel_loads_the_object_and_samples() {
     });
     assert!(named >= 0.5, "{:.1} % in the module\n{:?}\n{}", named * 100.0, digests.files(), digests.summary());
     let profile = profile("burner");
+    assert!(console.contains("smoke: the clock was set twice"), "{console}");
+    // No duration is taken from the wall clock, which was an hour ahead for a second.
+    assert!((3.9..60.0).contains(&profile.seconds()), "{:.3} s\n{}", profile.seconds(), profile.summary());
     let share = profile.share(|sample| sample.has_chain(&["burn_inner", "burn_outer", "main"]));
     assert!(share >= 0.8, "{:.1} % of\n{}", share * 100.0, profile.summary());
 }

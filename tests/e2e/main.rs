@@ -2,6 +2,10 @@
 //! (`cargo xtask test` does): each test has the host's CPUs and the kernel's BPF side for itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+// Who may ask by the Unix socket and by the network, and what he sees; the audit.
+mod access;
+// What the agent may take, and what one process may take of it.
+mod budgets;
 // The agent with few capabilities, and without each of them.
 mod capabilities;
 // What came out of public reports about other profilers; one test a case.
@@ -42,6 +46,8 @@ mod oracles;
 mod pgo;
 // Programs that people run: servers, compilers, packers, async runtimes.
 mod programs;
+// Limits of requests and answers, slow clients, and many of them.
+mod limits;
 // Files, names and stacks that other profilers stumble over.
 mod reach;
 // A server under load.

@@ -63,9 +63,8 @@ fn another_pid_namespace_is_refused() {
 #[test]
 fn sigterm_and_sigint_end_it_cleanly_and_nothing_stays_loaded() {
     for signal in [Signal::TERM, Signal::INT] {
-        let before = tools::bpf_ids();
         let agent = Agent::start(&[]);
-        let loaded = loaded_since(&before);
+        let loaded = loaded_by(&agent);
         let status = agent.end(signal);
         assert_eq!(status.code(), Some(0), "{status}");
         gone(&loaded);
@@ -86,9 +85,8 @@ fn sigterm_ends_a_request_that_is_open() {
 
 #[test]
 fn kill_9_leaves_nothing_loaded_and_no_worker() {
-    let before = tools::bpf_ids();
     let agent = Agent::start(&[]);
-    let loaded = loaded_since(&before);
+    let loaded = loaded_by(&agent);
     let pid = agent.pid();
     let workers = children(pid);
     assert!(!workers.is_empty(), "the agent has no worker");
@@ -100,12 +98,13 @@ fn kill_9_leaves_nothing_loaded_and_no_worker() {
     drop(Agent::start(&[]));
 }
 
-/// What is loaded now and was not before.
-fn loaded_since(before: &BTreeSet<String>) -> BTreeSet<String> {
-    let loaded: BTreeSet<String> = tools::bpf_ids().difference(before).cloned().collect();
+/// What the agent has loaded.
+fn loaded_by(agent: &Agent) -> BTreeSet<String> {
+    let loaded = tools::bpf_ids_of(agent.pid());
     for kind in ["prog", "map", "link"] {
         assert!(loaded.iter().any(|entry| entry.starts_with(kind)), "the agent loaded no {kind}: {loaded:?}");
     }
+    assert!(loaded.is_subset(&tools::bpf_ids()), "the kernel does not list {loaded:?}");
     loaded
 }
 

@@ -45,7 +45,10 @@ pub fn command(arguments: &[&str]) -> Command {
 
 /// A command that takes the agent's arguments.
 fn listening(mut command: Command, arguments: &[&str]) -> Command {
-    command.args(["--listen", "127.0.0.1:0"]).args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    if !arguments.contains(&"--listen") {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(Stdio::piped()).env("NO_COLOR", "1");
     command
 }
@@ -54,6 +57,13 @@ impl Agent {
     /// Starts it and waits until it is ready.
     pub fn start(arguments: &[&str]) -> Agent {
         Agent::started(command(arguments))
+    }
+
+    /// As [`Agent::start`], with a file for the lines of its audit.
+    pub fn start_audited(arguments: &[&str], audit: &std::path::Path) -> Agent {
+        let mut command = command(arguments);
+        command.stdout(std::fs::File::create(audit).expect("the file can be made"));
+        Agent::started(command)
     }
 
     /// As [`Agent::start`], by a command that executes it in the end.

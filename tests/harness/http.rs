@@ -87,7 +87,8 @@ pub fn send(
     Ok(stream)
 }
 
-fn parse(bytes: &[u8], took: Duration) -> Option<Answer> {
+/// An answer as it came, from its first line on.
+pub fn parse(bytes: &[u8], took: Duration) -> Option<Answer> {
     let end = bytes.windows(4).position(|part| part == b"\r\n\r\n")?;
     let head = std::str::from_utf8(bytes.get(..end)?).ok()?;
     let mut lines = head.split("\r\n");

@@ -12,10 +12,12 @@ pub mod programs;
 pub mod published;
 pub mod reference;
 pub mod server;
+pub mod soak;
 pub mod strict;
 pub mod target;
 pub mod tmux;
 pub mod tools;
+pub mod user;
 pub mod wait;
 
 pub use agent::Agent;

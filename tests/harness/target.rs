@@ -22,16 +22,28 @@ impl Target {
     /// Starts the program and waits for its first line on standard output.
     pub fn start_ready(program: &Path, arguments: &[&str]) -> Target {
         let mut target = Target::spawn(program, arguments, Stdio::piped());
-        let mut line = String::new();
-        let output = target.child.stdout.take().expect("stdout is a pipe");
-        BufReader::new(output).read_line(&mut line).expect("the target says that it is ready");
-        assert!(!line.is_empty(), "{} ended before it was ready", program.display());
+        assert!(!target.line().is_empty(), "{} ended before it was ready", program.display());
         target
     }
 
     /// Starts the program; [`Target::output`] gives what it printed.
     pub fn start_piped(program: &Path, arguments: &[&str]) -> Target {
         Target::spawn(program, arguments, Stdio::piped())
+    }
+
+    /// As [`Target::start_piped`], by a program that becomes another one, e.g. `nice`.
+    pub fn start_unseen(program: &str, arguments: &[&str]) -> Target {
+        let mut command = dying_with_us(Path::new(program));
+        let child = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        Target { child: child.unwrap_or_else(|error| panic!("cannot start {program}: {error}")) }
+    }
+
+    /// The first line that it prints; nothing if it ends before.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        let output = self.child.stdout.take().expect("stdout is a pipe");
+        BufReader::new(output).read_line(&mut line).expect("a target prints text");
+        line
     }
 
     /// Starts a program that does not live on as what it started as (its leader exits, or it execs at once).

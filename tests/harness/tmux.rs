@@ -21,8 +21,8 @@ impl Tmux {
         let tmux = Tmux { name: format!("pprofd-test-{}", std::process::id()) };
         let mut command = tmux.command(&["new-session", "-d", "-x", &columns.to_string(), "-y", &rows.to_string()]);
         command.arg("-c").arg(folder);
-        // The shell stays for what comes after the command.
-        command.args(["sh", "-c", "\"$@\"; echo \"ended with $?\"; exec sleep 120", "sh"]).args(words);
+        // The shell stays for what comes after the command, also when Ctrl-C ended that.
+        command.args(["sh", "-c", "trap : INT; \"$@\"; echo \"ended with $?\"; exec sleep 120", "sh"]).args(words);
         let output = command.output().expect("tmux can be started: `cargo xtask setup`");
         assert!(output.status.success(), "tmux: {}", String::from_utf8_lossy(&output.stderr));
         tmux

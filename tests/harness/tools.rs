@@ -173,3 +173,14 @@ pub fn bpf_ids() -> BTreeSet<String> {
     let script = super::programs::root().join("tests/scripts/bpf-ids.py");
     output("python3", &[&script.display().to_string()]).lines().map(str::to_owned).collect()
 }
+
+/// What of these a process holds: programs, maps and links of its own, whatever else is loaded meanwhile.
+pub fn bpf_ids_of(pid: u32) -> BTreeSet<String> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process lives").flatten();
+    let id = |line: &str| {
+        let (kind, id) = line.split_once("_id:")?;
+        ["prog", "map", "link"].contains(&kind).then(|| format!("{kind} {}", id.trim()))
+    };
+    let texts = open.map(|file| std::fs::read_to_string(file.path()).unwrap_or_default());
+    texts.flat_map(|text| text.lines().filter_map(id).collect::<Vec<_>>()).collect()
+}

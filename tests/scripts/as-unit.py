@@ -2,7 +2,8 @@
 """as-unit.py UNIT UID GID COMMAND [ARGUMENT...]: runs a command as systemd would run the service of this unit, where no systemd
 runs: its user, capabilities, limits, mounts and filters of system calls. What the unit leaves out is left out here.
 
-A system call that the unit refuses ends the process (SIGSYS) instead of failing, so that none is refused unseen.
+A system call that the unit refuses ends the process (SIGSYS) instead of failing, so that none is refused unseen; save those that
+a symbol worker tries in order to see that they are refused.
 A directive that is not known here is an error, so that none goes untried.
 Needs root, systemd-analyze, setpriv and libseccomp."""
 import ctypes
@@ -19,7 +20,9 @@ NOTHING = {("PrivateTmp", "no"), ("ProtectProc", "default"), ("ProcSubset", "all
            ("ProtectKernelTunables", "no"), ("ProtectKernelLogs", "no"), ("SystemCallErrorNumber", "EPERM")}
 FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10}
 MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 4096, 16384, 1 << 18, 1 << 19
-ALLOW, KILL = 0x7FFF0000, 0x80000000
+ALLOW, KILL, FAIL = 0x7FFF0000, 0x80000000, 0x00050001
+# What the worker tries and the unit refuses.
+TRIED = ["ptrace"]
 NOT_EQUAL, MASKED = 1, 7
 PROT_WRITE, PROT_EXEC, SHM_EXEC = 2, 4, 0o100000
 
@@ -167,8 +170,11 @@ def filters(service):
     settings = dict(service)
     assert settings["SystemCallArchitectures"] == "native"
     allowed = Filter(KILL)
-    for call in system_calls(settings["SystemCallFilter"].split()):
+    calls = system_calls(settings["SystemCallFilter"].split())
+    for call in calls:
         allowed.rule(ALLOW, call)
+    for call in set(TRIED) - calls:
+        allowed.rule(FAIL, call)
     refused = Filter(ALLOW)
     if settings["RestrictNamespaces"] == "yes":
         for flag in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000, 0x80):

@@ -20,7 +20,17 @@ profile_of() {
   base64 /tmp/profile
   echo "smoke: $1 ends"
 }
+# The wall clock is set an hour ahead in the window of the first one, and back.
+jump() {
+  sleep 1
+  date -s "@$(($(date +%s) + 3600))"
+  sleep 1
+  date -s "@$(($(date +%s) - 3600))" && echo "smoke: the clock was set twice"
+}
+jump &
+jumping=$!
 profile_of burner $burner
+wait $jumping
 profile_of digests $digests
 kill -TERM $agent
 wait $agent || { cat /tmp/log; exit 3; }

@@ -128,8 +128,8 @@ fn find_planted(targets: &Targets, name: &str) -> Result<String> {
 }
 
 fn row(cells: &[&str; 6]) -> String {
-    let [name, a, b, c, d, e] = cells;
-    format!("{name:12} {a:>10} {b:>10} {c:>14} {d:>8} {e:>8}").trim_end().to_owned()
+    let [name, first, second, third, fourth, fifth] = cells;
+    format!("{name:12} {first:>10} {second:>10} {third:>14} {fourth:>8} {fifth:>8}").trim_end().to_owned()
 }
 
 /// One run of a target, and its folders.

@@ -10,6 +10,7 @@ mod manifest;
 mod run;
 mod setup;
 mod sh;
+mod soak;
 mod stage;
 mod test;
 mod tidy;
@@ -80,6 +81,12 @@ enum Job {
         #[arg(long, default_value_t = 20)]
         seconds: u32,
     },
+    /// Churn programs and files under the agent, and see whether it keeps to its memory budgets
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 600)]
+        seconds: u32,
+    },
 }
 
 #[derive(Subcommand)]
@@ -121,5 +128,6 @@ fn run(job: Job) -> Result<()> {
         Job::Tidy => tidy::check(&sh::root()),
         Job::Vm => test::vm(),
         Job::Bench { seconds } => bench::run(seconds),
+        Job::Soak { seconds } => soak::run(seconds),
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FOLDERS: [&str; 6] = ["deploy", "docs", "profiler-ebpf", "profiler-user", "tests", "xtask"];
 
 /// A room, and the rooms that its code must not name.
-const WALLS: [(&str, &[&str]); 13] = [
+const WALLS: [(&str, &[&str]); 15] = [
     (
         "event",
         &[
@@ -114,6 +114,28 @@ const WALLS: [(&str, &[&str]); 13] = [
     ("symbolize", &["agent", "cli", "encode", "http", "kernel", "parse", "tables", "watch"]),
     ("encode", &["agent", "cli", "http", "kernel", "parse", "record", "tables", "target", "watch", "worker"]),
     ("http", &["agent", "cli", "kernel", "parse", "tables", "worker"]),
+    (
+        "client",
+        &[
+            "agent",
+            "cli",
+            "command",
+            "doctor",
+            "encode",
+            "event",
+            "http",
+            "kernel",
+            "kind",
+            "parse",
+            "record",
+            "symbolize",
+            "tables",
+            "target",
+            "watch",
+            "worker",
+        ],
+    ),
+    ("command", &["cli", "http", "kernel", "parse", "record", "symbolize", "tables", "target", "watch", "worker"]),
 ];
 
 /// What may follow `/proc/` outside of `target/`: the host's and our own, never another process's.

@@ -12,7 +12,7 @@ const SECONDS: u32 = 10;
 
 /// Where the agent is.
 #[derive(Clone, Debug, Default, Args)]
-pub(super) struct Reach {
+pub struct Reach {
     /// The agent's socket [default: /run/pprofd/pprofd.sock]
     #[arg(long, env = "PPROFD_SOCKET", value_name = "PATH")]
     socket: Option<PathBuf>,

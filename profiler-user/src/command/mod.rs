@@ -2,6 +2,7 @@
 //! a running agent by `client`; `record` also starts the agent's parts, and then asks those. Everything that a target named is
 //! shown by `printable`.
 
+pub mod bundle;
 pub mod completions;
 pub mod functions;
 pub mod man;
@@ -12,7 +13,7 @@ pub mod top;
 
 mod error;
 mod file;
-mod flags;
+pub mod flags;
 mod program;
 mod progress;
 mod question;

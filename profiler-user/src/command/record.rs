@@ -13,6 +13,8 @@ use super::{CommandError, program, progress, report, runtime, say, write_out};
 use crate::client::ClientError;
 use crate::doctor::StartupError;
 use crate::encode::pprof::decode::decode;
+use crate::encode::pprof::message::Profile;
+use crate::kind::KindError;
 use child::Child;
 use clap::{ArgGroup, Args};
 use std::ffi::OsString;
@@ -117,10 +119,22 @@ async fn record(source: &Source, arguments: &Arguments) -> Result<ExitCode, Comm
     let who = Who::Process(child.asked());
     let question = arguments.window.question(who, &arguments.kind, Some(COMMAND_SECONDS));
     let question = Question { children: true, ..question };
+    check(source, &question).await?;
     let name = child.name().to_owned();
     let taken = wait(source, &question, &name, Some(&mut child)).await?;
     finish(arguments, &question, Some(&name), &taken)?;
     Ok(child.end().await?.into())
+}
+
+/// Fails if the question will be refused: before a command does anything, the same is asked of its past, which it does not have.
+async fn check(source: &Source, question: &Question) -> Result<(), CommandError> {
+    match source.profile(&question.past(question.seconds.unwrap_or(1))).await {
+        Ok(_)
+        | Err(
+            CommandError::Client(ClientError::Refused { status: 404, .. }) | CommandError::Kind(KindError::NotFound(_)),
+        ) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Who is meant, and the name.
@@ -202,13 +216,6 @@ async fn interrupted() {
 /// Shows what was taken and writes it.
 fn finish(arguments: &Arguments, question: &Question, comm: Option<&str>, taken: &Taken) -> Result<(), CommandError> {
     let profile = decode(&taken.bytes)?;
-    let mut text = report::comments(&profile);
-    if let Some(early) = taken.early {
-        _ = writeln!(text, "Ended by {early}: the window is of the whole seconds before that.");
-    }
-    let width = crossterm::terminal::size().map_or(report::WIDTH, |(columns, _)| columns.into());
-    let rows = report::functions(&profile, SHOWN, width);
-    _ = writeln!(text, "\n{}", rows.join("\n"));
     let output = arguments.output.as_deref();
     let named = Named { comm, who: question.who, kind: &question.kind };
     let path = match output {
@@ -223,7 +230,10 @@ fn finish(arguments: &Arguments, question: &Question, comm: Option<&str>, taken:
         None => Some(named.write_into(Path::new(""), &taken.bytes)?),
     };
     // Standard output is the command's, or the profile's.
-    if arguments.command.is_empty() && path.is_some() {
+    let is_free = arguments.command.is_empty() && path.is_some();
+    let on_terminal = if is_free { std::io::stdout().is_terminal() } else { std::io::stderr().is_terminal() };
+    let text = text(&profile, taken, on_terminal);
+    if is_free {
         write_out(text.as_bytes())?;
     } else {
         say(text.trim_end());
@@ -233,6 +243,18 @@ fn finish(arguments: &Arguments, question: &Question, comm: Option<&str>, taken:
         say(&format!("\npprofd: more by: {}", program::line(&words.collect::<Vec<_>>())));
     }
     Ok(())
+}
+
+/// What a profile says of itself, and its functions.
+fn text(profile: &Profile, taken: &Taken, on_terminal: bool) -> String {
+    let mut text = report::comments(profile);
+    if let Some(early) = taken.early {
+        _ = writeln!(text, "Ended by {early}: the window is of the whole seconds before that.");
+    }
+    let size = on_terminal.then(|| crossterm::terminal::size().ok()).flatten();
+    let width = size.map_or(report::WIDTH, |(columns, _)| columns.into());
+    _ = writeln!(text, "\n{}", report::functions(profile, SHOWN, width).join("\n"));
+    text
 }
 
 fn is_standard(output: Option<&Path>) -> bool {

@@ -5,7 +5,7 @@ use super::printable::{clean, fit};
 use crate::encode::pprof::message::Profile;
 
 /// Columns where the width of the reader's terminal is not known.
-pub(super) const WIDTH: usize = 120;
+pub(super) const WIDTH: usize = 400;
 /// Columns before a function's name.
 const BEFORE_NAME: usize = 37;
 

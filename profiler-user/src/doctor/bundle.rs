@@ -1,6 +1,5 @@
 //! `pprofd doctor --bundle`: one file with what a bug report needs. Nothing of other processes is in it.
 
-use super::fetch::{self, Place};
 use super::report::Report;
 use crate::config::Config;
 use crate::event::Pid;
@@ -17,6 +16,9 @@ use std::path::{Path, PathBuf};
 const SECRET: [&str; 3] = ["token", "secret", "password"];
 /// Settings that only say where a secret is.
 const PLACES: [&str; 2] = ["file", "path"];
+
+const NOTHING_ELSE: &str =
+    "No command line, environment or profile of any process is in it. Log lines may name files of programs.\n";
 
 /// Why there is no bundle.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,14 @@ pub enum BundleError {
     Json(#[from] serde_json::Error),
 }
 
+/// What a running agent says of itself.
+pub struct Said {
+    /// Its answer to `/api/v1/diagnostics`.
+    pub diagnostics: Vec<u8>,
+    /// Its answer to `/metrics`.
+    pub metrics: Vec<u8>,
+}
+
 /// A file in the bundle.
 struct Part {
     name: &'static str,
@@ -49,24 +59,25 @@ impl Part {
     }
 }
 
-/// Writes the bundle and says what is inside. `config` is what an agent would run with that is started now, `place` where one
-/// may be running.
-pub fn bundle(path: &Path, report: &Report, config: &Config, place: &Place) -> Result<String, BundleError> {
+/// Writes the bundle and says what is inside. `config` is what an agent would run with that is started now; `said` is what a
+/// running one says, or why nothing is told of it.
+pub fn bundle(
+    path: &Path,
+    report: &Report,
+    config: &Config,
+    said: Result<Said, String>,
+) -> Result<String, BundleError> {
     let mut parts = vec![
         Part::new("doctor.txt", "what this host allows", report.table(false)),
         Part::new("doctor.json", "the same for programs", report.json()?),
         Part::new("host.txt", "version of pprofd, kernel and distribution", host(report.version)),
     ];
-    parts.extend(of_agent(config, place)?);
+    parts.extend(of_agent(config, said)?);
     write(path, &parts).map_err(|source| BundleError::Write { path: path.to_owned(), source })?;
-    let mut said = format!("{} holds, and nothing else:\n", path.display());
-    for part in parts {
-        said.push_str(&format!("  {:18} {}\n", part.name, part.what));
-    }
-    said.push_str(
-        "No command line, environment or profile of any process is in it. Log lines may name files of programs.\n",
-    );
-    Ok(said)
+    let mut said = vec![format!("{} holds, and nothing else:", path.display())];
+    said.extend(parts.iter().map(|part| format!("  {:18} {}", part.name, part.what)));
+    said.push(NOTHING_ELSE.to_owned());
+    Ok(said.join("\n"))
 }
 
 fn host(version: &str) -> String {
@@ -80,28 +91,12 @@ fn host(version: &str) -> String {
 }
 
 /// What a running agent says; without one, the configuration that it would have.
-fn of_agent(config: &Config, place: &Place) -> Result<Vec<Part>, BundleError> {
-    let answers = fetch::get(place, &["/api/v1/diagnostics", "/metrics"]);
-    let (mut about, metrics) = match answers.map(|answers| <[Vec<u8>; 2]>::try_from(answers).unwrap_or_default()) {
-        Ok([about, metrics]) => (serde_json::from_slice::<Value>(&about)?, metrics),
-        Err(error) => {
-            let mut would_be = serde_json::to_value(config)?;
-            redact(&mut would_be);
-            let why = format!("{:#}\n", anyhow::Error::from(error));
-            return Ok(vec![
-                Part::new(
-                    "agent.txt",
-                    format!("why nothing is told of a running agent: {}", why.trim_end()),
-                    why.clone(),
-                ),
-                Part::new(
-                    "config.json",
-                    "settings of an agent that is started now, without secrets",
-                    pretty(&would_be)?,
-                ),
-            ]);
-        }
+fn of_agent(config: &Config, said: Result<Said, String>) -> Result<Vec<Part>, BundleError> {
+    let Said { diagnostics, metrics } = match said {
+        Ok(said) => said,
+        Err(why) => return without_agent(config, &why),
     };
+    let mut about = serde_json::from_slice::<Value>(&diagnostics)?;
     redact(&mut about);
     let mut part = |name: &str| about.as_object_mut().and_then(|about| about.remove(name)).unwrap_or_default();
     let (settings, log) = (part("config"), part("log"));
@@ -118,13 +113,21 @@ fn of_agent(config: &Config, place: &Place) -> Result<Vec<Part>, BundleError> {
     Ok(parts)
 }
 
+fn without_agent(config: &Config, why: &str) -> Result<Vec<Part>, BundleError> {
+    let mut would_be = serde_json::to_value(config)?;
+    redact(&mut would_be);
+    let what = format!("why nothing is told of a running agent: {why}");
+    let settings = "settings of an agent that is started now, without secrets";
+    Ok(vec![Part::new("agent.txt", what, format!("{why}\n")), Part::new("config.json", settings, pretty(&would_be)?)])
+}
+
 fn pretty(value: &Value) -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(value).map(|text| text + "\n")
 }
 
 fn lines(log: &Value) -> String {
     let lines = log.as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(Value::as_str);
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Takes the values of secrets away.
@@ -179,9 +182,10 @@ mod tests {
     #[test]
     fn a_bundle_without_an_agent_says_so_and_is_not_written_over() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let (path, place) = (folder.path().join("b.tar.gz"), Place::Socket(folder.path().join("none")));
+        let path = folder.path().join("b.tar.gz");
+        let nobody = || Err("nobody is there".to_owned());
         let report = Report::new(Vec::new(), Vec::new());
-        let said = bundle(&path, &report, &Config::default(), &place).expect("a bundle");
+        let said = bundle(&path, &report, &Config::default(), nobody()).expect("a bundle");
         assert!(said.contains("why nothing is told of a running agent"), "{said}");
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(std::fs::File::open(&path).expect("open")));
         let names = archive.entries().expect("entries").map(|entry| {
@@ -191,7 +195,7 @@ mod tests {
         let names: Vec<String> = names.collect();
         assert_eq!(names.len(), said.lines().filter(|line| line.starts_with("  ")).count(), "{said}");
         assert!(names.iter().all(|name| said.contains(name.trim_start_matches("pprofd-bundle/"))), "{names:?}");
-        let again = bundle(&path, &report, &Config::default(), &place).expect_err("it is there already");
+        let again = bundle(&path, &report, &Config::default(), nobody()).expect_err("it is there already");
         assert!(again.to_string().contains("choose another name"), "{again}");
     }
 }

@@ -18,8 +18,8 @@ pub struct Piece<'b> {
 pub const MARK: &[u8] = b"\n%%";
 /// Pieces that are taken.
 const MAX_PIECES: usize = 64;
-const FILE_HEADER: usize = 64;
-const PROGRAM_HEADER: usize = 56;
+const FILE_HEADER: u16 = 64;
+const PROGRAM_HEADER: u16 = 56;
 /// `SHF_ALLOC`, with `SHF_EXECINSTR` where code lies.
 const ALLOCATED: u64 = 2;
 const EXECUTABLE: u64 = 6;
@@ -61,7 +61,7 @@ fn piece(part: &[u8]) -> Option<Piece<'_>> {
 
 /// A program with these sections, each of them in a segment of its own; `.text` is code.
 pub fn program(pieces: &[Piece<'_>]) -> Vec<u8> {
-    let mut file = vec![0; FILE_HEADER + PROGRAM_HEADER * pieces.len()];
+    let mut file = vec![0; usize::from(FILE_HEADER) + usize::from(PROGRAM_HEADER) * pieces.len()];
     let mut names = vec![0];
     let (mut segments, mut sections) = (Vec::new(), vec![0; 64]);
     for piece in pieces {
@@ -114,12 +114,10 @@ fn file_header(count: usize, places: u64) -> Vec<u8> {
     let mut header = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
     header.extend([3_u16, 62].map(u16::to_le_bytes).concat());
     header.extend([1_u32].map(u32::to_le_bytes).concat());
-    header.extend([0, FILE_HEADER as u64, places].map(u64::to_le_bytes).concat());
+    header.extend([0, u64::from(FILE_HEADER), places].map(u64::to_le_bytes).concat());
     header.extend([0_u32].map(u32::to_le_bytes).concat());
     // An empty section comes first, that of the names last.
-    header.extend(
-        [FILE_HEADER as u16, PROGRAM_HEADER as u16, count, 64, count + 2, count + 1].map(u16::to_le_bytes).concat(),
-    );
+    header.extend([FILE_HEADER, PROGRAM_HEADER, count, 64, count + 2, count + 1].map(u16::to_le_bytes).concat());
     header
 }
 

@@ -1,5 +1,5 @@
 //! What a request and an answer may have: each limit is refused with a sentence. An answer counts as long as it is not
-//! fetched: towards the requests at a time, and with its bytes.
+//! fetched: towards the requests at a time, and with its bytes. If those of others leave no room, the slowest client is cut.
 
 use super::App;
 use super::MAX_BODY;
@@ -12,20 +12,25 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
+use std::pin::pin;
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::sleep;
 
 /// Bytes of a request's first line and headers.
 const MAX_HEAD: usize = 16 << 10;
 /// Headers of a request.
 const MAX_HEADERS: usize = 100;
-/// Bytes of all answers that wait to be fetched, for each that one may have.
-const ANSWERS: usize = 4;
 /// Permits count these, bytes.
 const UNIT: usize = 1 << 10;
+/// How long an answer waits for the room that others take.
+const ROOM_TIME: Duration = Duration::from_secs(2);
+/// Time between two calls for room.
+const ROOM_CALL: Duration = Duration::from_millis(20);
 
-/// Permits for the bytes of all answers.
+/// Permits for the bytes of all answers that are not fetched yet: as many as one may have.
 pub(super) fn permits(max_response: u64) -> usize {
-    usize::try_from(max_response).unwrap_or(usize::MAX / ANSWERS).saturating_mul(ANSWERS) / UNIT
+    usize::try_from(max_response).unwrap_or(usize::MAX).div_ceil(UNIT)
 }
 
 /// Refuses requests that are too large.
@@ -80,14 +85,28 @@ async fn answer(
     }
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let units = u32::try_from(size.div_ceil(UNIT)).unwrap_or(u32::MAX);
-    let Ok(room) = app.answers.clone().try_acquire_many_owned(units) else {
-        return Err(ApiError::busy("Too many bytes of answers wait for slow clients; try again when they have gone"));
-    };
+    let room = room(app, units).await.ok_or_else(|| {
+        ApiError::busy("Too many bytes of answers wait for slow clients; try again when they have gone")
+    })?;
     let (head, body) = response.into_parts();
     let bytes = to_bytes(body, size).await.map_err(|error| {
         ApiError::caused(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be put together", error)
     })?;
     Ok(Response::from_parts(head, Body::from(Bytes::from_owner(Fetched { bytes, _held: held, _room: room }))))
+}
+
+/// Room for an answer; calls for it while there is none.
+async fn room(app: &App, units: u32) -> Option<OwnedSemaphorePermit> {
+    let mut wanted = pin!(app.answers.clone().acquire_many_owned(units));
+    let mut end = pin!(sleep(ROOM_TIME));
+    loop {
+        tokio::select! {
+            biased;
+            room = &mut wanted => return room.ok(),
+            () = &mut end => return None,
+            () = sleep(ROOM_CALL) => app.crowded.notify_one(),
+        }
+    }
 }
 
 /// Bytes of an answer, and what they hold until they are sent or given up.

@@ -6,6 +6,9 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 use tokio::task::{AbortHandle, Id, JoinSet};
 
+/// Whoever has fetched his answer for longer is cut if others need the room.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// The connections.
 pub(super) struct Connections {
     tasks: JoinSet<()>,
@@ -51,8 +54,22 @@ impl Connections {
     pub(super) fn spare_one(&mut self) {
         let spare = self.open.iter().filter_map(|(id, (progress, _))| Some((progress.spare()?, *id)));
         let Some((_, id)) = spare.min_by_key(|(spare, _)| *spare) else { return };
+        self.cut(id, "it made room for another one");
+    }
+
+    /// Ends the one that has been fetching its answer for longest, if that is a while.
+    pub(super) fn end_slowest(&mut self, now: Instant) {
+        let fetches = |(id, (progress, _)): (&Id, &(Progress, AbortHandle))| match progress.spare()? {
+            (true, since) if now.saturating_duration_since(since) > SLOW => Some((since, *id)),
+            _ => None,
+        };
+        let Some((_, id)) = self.open.iter().filter_map(fetches).min() else { return };
+        self.cut(id, "its answer took the room of others");
+    }
+
+    fn cut(&mut self, id: Id, why: &'static str) {
         if let Some((_, task)) = self.open.remove(&id) {
-            tracing::debug!("a connection made room for another one");
+            tracing::debug!(why, "a connection is cut");
             task.abort();
         }
     }

@@ -19,7 +19,7 @@ mod serve;
 mod tree;
 
 pub use error::ApiError;
-pub use serve::{Listeners, Local, serve};
+pub use serve::{GroupsOf, Listeners, Local, Serving, serve};
 
 use crate::config::{Config, TokenFile};
 use crate::kind::profiler::Profiler;
@@ -31,7 +31,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// Bytes that a body may have: the addresses of a `symbol` question.
@@ -68,11 +68,6 @@ impl HttpConfig {
         let Config { max_requests, max_response, .. } = Config::default();
         HttpConfig { listen, allowed_hosts: Vec::new(), tokens: None, socket_group: None, max_requests, max_response }
     }
-
-    /// Connections at a time: those of requests at work, and others, so that who is refused is told so.
-    pub fn max_connections(&self) -> usize {
-        self.max_requests.saturating_add(SPARE_CONNECTIONS)
-    }
 }
 
 /// What all handlers share.
@@ -87,14 +82,23 @@ pub struct App {
     about: Option<About>,
     /// For the bytes of answers that are not fetched yet.
     answers: Arc<Semaphore>,
+    /// Told when there is no room for an answer.
+    crowded: Arc<Notify>,
 }
 
 impl App {
+    /// How connections are served: those of requests at work, and others, so that who is refused is told so.
+    pub fn serving(&self) -> Serving {
+        let most = self.config.max_requests.saturating_add(SPARE_CONNECTIONS);
+        Serving { most, crowded: Arc::clone(&self.crowded) }
+    }
+
     /// The state of the router.
     pub fn new(profiler: Profiler, metrics: Arc<Metrics>, ready: Ready, audit: Audit, config: HttpConfig) -> Self {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)));
         let (permits, answers) = (semaphore(config.max_requests), semaphore(bounds::permits(config.max_response)));
-        App { profiler, metrics, ready, audit, config: Arc::new(config), permits, answers, about: None }
+        let crowded = Arc::default();
+        App { profiler, metrics, ready, audit, config: Arc::new(config), permits, about: None, answers, crowded }
     }
 
     /// With what the agent says of itself.

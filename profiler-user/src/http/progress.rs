@@ -11,8 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const IDLE_TIME: Duration = Duration::from_mins(1);
 /// How long a client may take to send the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// How long a client may take to fetch an answer.
-const ANSWER_TIME: Duration = Duration::from_mins(1);
+/// How long a client may take to fetch an answer, beside the time that its bytes take at the least rate.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// The least rate at which a client may fetch, bytes a second.
+const ANSWER_RATE: u64 = 512 << 10;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +25,8 @@ enum Phase {
     Head,
     /// Its request is at work.
     Work,
-    /// It is sent an answer.
-    Answer,
+    /// It is sent an answer, for which it has so long.
+    Answer(Duration),
 }
 
 /// What a connection is doing, and since when.
@@ -42,9 +44,23 @@ impl Progress {
         self.enter(Phase::Work);
     }
 
-    /// There is an answer to it.
-    pub(super) fn answer(&self) {
-        self.enter(Phase::Answer);
+    /// There is an answer of so many bytes to it.
+    pub(super) fn answer(&self, bytes: u64) {
+        self.enter(Phase::Answer(ANSWER_TIME + Duration::from_secs(bytes / ANSWER_RATE)));
+    }
+
+    /// The answer is written.
+    fn answered(&self) {
+        if matches!(self.state().0, Phase::Answer(_)) {
+            self.enter(Phase::Idle);
+        }
+    }
+
+    /// A part of a request has come.
+    fn heard(&self) {
+        if self.state().0 == Phase::Idle {
+            self.enter(Phase::Head);
+        }
     }
 
     /// Why it must end, if it must.
@@ -54,7 +70,7 @@ impl Progress {
             Phase::Idle => (IDLE_TIME, "no request came in a minute"),
             Phase::Head => (HEAD_TIME, "the head of a request was not complete in ten seconds"),
             Phase::Work => return None,
-            Phase::Answer => (ANSWER_TIME, "an answer was not fetched in a minute"),
+            Phase::Answer(most) => (most, "an answer was fetched too slowly"),
         };
         (now.saturating_duration_since(since) > most).then_some(why)
     }
@@ -63,19 +79,11 @@ impl Progress {
     /// fetch slowly. None while its request is at work.
     pub(super) fn spare(&self) -> Option<(bool, Instant)> {
         let (phase, since) = *self.state();
-        (phase != Phase::Work).then_some((phase == Phase::Answer, since))
+        (phase != Phase::Work).then_some((matches!(phase, Phase::Answer(_)), since))
     }
 
     fn enter(&self, phase: Phase) {
         *self.state() = (phase, Instant::now());
-    }
-
-    /// Enters `to` if it is in `from`.
-    fn step(&self, from: Phase, to: Phase) {
-        let mut state = self.state();
-        if state.0 == from {
-            *state = (to, Instant::now());
-        }
     }
 
     fn state(&self) -> MutexGuard<'_, (Phase, Instant)> {
@@ -94,7 +102,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Told<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         if buffer.filled().len() > before {
-            self.progress.step(Phase::Idle, Phase::Head);
+            self.progress.heard();
         }
         Poll::Ready(Ok(()))
     }
@@ -120,7 +128,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Told<S> {
     /// Asked for once all that was to be sent is written: an answer is one piece.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.progress.step(Phase::Answer, Phase::Idle);
+        self.progress.answered();
         Poll::Ready(Ok(()))
     }
 
@@ -155,10 +163,10 @@ mod tests {
         assert!(idle < head);
         progress.work();
         assert_eq!((progress.overdue(after(100_000)), progress.spare()), (None, None));
-        progress.answer();
+        progress.answer(20 * ANSWER_RATE);
         assert!(head < progress.spare().expect("it fetches"));
         assert!(tokio::time::timeout(Duration::from_millis(20), told.write_all(b"12345678")).await.is_err());
-        assert!(progress.overdue(after(55)).is_none() && progress.overdue(after(61)).is_some());
+        assert!(progress.overdue(after(29)).is_none() && progress.overdue(after(31)).is_some());
         told.flush().await.expect("nothing to flush");
         assert!(!progress.spare().expect("it does nothing").0);
     }

@@ -5,7 +5,7 @@ use super::connections::Connections;
 use super::peer::{Credentials, Peer};
 use super::progress::{Progress, Told};
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -15,10 +15,11 @@ use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tower::ServiceExt;
 
@@ -55,6 +56,15 @@ pub struct Local {
     pub groups: GroupsOf,
 }
 
+/// How connections are served.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// Connections at a time.
+    pub most: usize,
+    /// Calls for the end of whoever fetches his answer slowest.
+    pub crowded: Arc<Notify>,
+}
+
 /// Listeners of the runtime.
 struct Listening {
     network: TcpListener,
@@ -66,15 +76,15 @@ enum Stream {
     Local(UnixStream),
 }
 
-/// Serves at most so many connections until `shutdown` ends; then answers that come within two seconds are still sent.
+/// Serves until `shutdown` ends; then answers that come within two seconds are still sent.
 pub async fn serve(
     listeners: Listeners,
     router: Router,
-    most: usize,
+    serving: Serving,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let listening = Listening::new(listeners)?;
-    let mut connections = Connections::new(most);
+    let mut connections = Connections::new(serving.most);
     let (end, ended) = watch::channel(());
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -85,6 +95,10 @@ pub async fn serve(
             () = connections.ended() => continue,
             _ = looks.tick(), if connections.count() > 0 => {
                 connections.end_overdue(Instant::now());
+                continue;
+            }
+            () = serving.crowded.notified() => {
+                connections.end_slowest(Instant::now());
                 continue;
             }
             accepted = listening.accept(), if connections.has_room() => accepted,
@@ -164,7 +178,9 @@ async fn connection(
         async move {
             progress.work();
             let response = router.oneshot(request).await;
-            progress.answer();
+            if let Ok(response) = &response {
+                progress.answer(response.body().size_hint().exact().unwrap_or(0));
+            }
             response
         }
     });

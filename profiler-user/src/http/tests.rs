@@ -28,6 +28,8 @@ struct Site {
     world: World,
     router: Router,
     audit: Shared,
+    serving: Serving,
+    app: App,
 }
 
 /// What was written to the audit.
@@ -82,7 +84,7 @@ impl Site {
         change(&mut config);
         let (lines, _end) = Audit::to(audit.clone()).expect("a thread");
         let app = App::new(world.profiler.clone(), Arc::default(), Arc::new(|| Ok(())), lines, config);
-        Site { router: router(app), world, audit }
+        Site { serving: app.serving(), router: router(app.clone()), world, audit, app }
     }
 
     /// The lines of the audit, once there are so many.

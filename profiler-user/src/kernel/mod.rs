@@ -31,3 +31,8 @@ pub use peer_groups::peer_groups;
 pub use rates::Rates;
 pub use ring::Ring;
 pub use table_maps::TableMaps;
+
+/// Bytes of maps beside the ring of samples, the pool of tables and what each CPU has: files, rules, losses, small rings.
+pub const OTHER_MAPS: u64 = 6 << 20;
+/// Bytes of maps that each CPU has: the walk's state, records under construction, memo and cached mappings.
+pub const MAPS_OF_A_CPU: u64 = 256 << 10;

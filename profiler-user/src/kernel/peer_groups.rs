@@ -50,7 +50,8 @@ mod tests {
     fn the_groups_are_those_of_the_peer() {
         let (ours, _theirs) = UnixStream::pair().expect("a pair");
         let mut groups = peer_groups(ours.as_fd()).expect("groups");
-        let mut own: Vec<u32> = rustix::process::getgroups().expect("groups").into_iter().map(|g| g.as_raw()).collect();
+        let mut own: Vec<u32> =
+            rustix::process::getgroups().expect("groups").into_iter().map(rustix::process::Gid::as_raw).collect();
         groups.sort_unstable();
         own.sort_unstable();
         assert_eq!(groups, own);

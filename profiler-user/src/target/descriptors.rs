@@ -1,6 +1,6 @@
 //! Open descriptors of targets' files: one LRU for the whole agent, so that no process can fill the file table.
 
-use super::limits::open_files;
+use super::limits::spare_open_files;
 use crate::event::FileNumber;
 use lru::LruCache;
 use std::num::NonZeroUsize;
@@ -33,7 +33,7 @@ pub struct Descriptors {
 impl Descriptors {
     /// As many as half of the limit of open files, at least one.
     pub fn of_limit() -> Descriptors {
-        Descriptors::new(usize::try_from(open_files() / 2).unwrap_or(usize::MAX))
+        Descriptors::new(usize::try_from(spare_open_files() / 2).unwrap_or(usize::MAX))
     }
 
     /// At most `capacity`, at least one.

@@ -223,7 +223,7 @@ pub fn open(proc: &Proc, seen: &FileSeen, key_of: &dyn KeyOf, max_size: u64) -> 
     let found = ways::map_files(proc, seen, &mut attempts)
         .or_else(|| ways::process_mounts(proc, seen, &path, &mut attempts))
         .or_else(|| ways::own_mounts(proc, seen, &path, &mut attempts))
-        .or_else(|| ways::host_mounts(proc, seen, &path, &mut attempts));
+        .or_else(|| ways::others_mounts(proc, seen, &path, &mut attempts));
     let Some(accepted) = found else {
         let (path, cut) = (path.display(), path.may_be_cut());
         return Err(OpenError::Refused { path, cut, attempts: attempts.into_refused() });

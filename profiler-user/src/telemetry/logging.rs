@@ -41,10 +41,9 @@ fn set_up(json: bool, default: &str) -> Result<(), LoggingError> {
     use tracing_subscriber::util::SubscriberInitExt;
     // Journals and files shall hold no escape sequences.
     let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter(default)?)
-        .with_writer((|| Lines(io::stderr())).and(Keep))
-        .with_ansi(colors);
+    let stderr = || Lines(io::stderr());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter(default)?).with_writer(stderr.and(Keep)).with_ansi(colors);
     // `try_init` connects the `log` crate too.
     let done = if json { builder.json().finish().try_init() } else { builder.finish().try_init() };
     done.map_err(LoggingError::Twice)

@@ -65,6 +65,13 @@ impl Manifest {
         text(&limits["memory"]).strip_suffix("Mi").unwrap().parse().unwrap()
     }
 
+    /// Rights of a secret's files.
+    pub(super) fn mode_of_secrets(&self) -> u32 {
+        let volumes = self.pod()["volumes"].as_array().unwrap();
+        let mode = volumes.iter().find_map(|volume| volume["secret"]["defaultMode"].as_u64());
+        u32::try_from(mode.unwrap_or(0o644)).unwrap()
+    }
+
     /// What the agent is started with.
     pub(super) fn program(&self) -> impl Iterator<Item = &str> {
         words(&self.container()["args"]).into_iter()

@@ -41,7 +41,7 @@ impl Output {
         output
     }
 
-    /// `1234	NEW    cov: 222 ft: 227 corp: 9/1234b lim: 4 exec/s: 0 rss: 31Mb ...`, without its sign.
+    /// `1234 NEW cov: 222 ft: 227 corp: 9/1234b lim: 4 ...`, without its sign.
     fn progress(&mut self, line: &str) {
         let after =
             |word: &str| line.split_once(word).and_then(|(_, rest)| rest.split([' ', '/']).next()?.parse().ok());

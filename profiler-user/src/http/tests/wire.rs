@@ -12,7 +12,8 @@ async fn go_tool_pprof_fetches() {
     let site = Site::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
-    let serving = tokio::spawn(serve(network(listener), site.router.clone(), 100, std::future::pending()));
+    let serving =
+        tokio::spawn(serve(network(listener), site.router.clone(), site.serving.clone(), std::future::pending()));
     let folder = tempfile::tempdir().expect("a folder");
     let fetch = async |uri: &str, succeeds: bool, wanted: &str| {
         let mut command = std::process::Command::new("go");
@@ -37,7 +38,8 @@ async fn connections_end() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(serve(network(listener), site.router.clone(), 100, async { _ = stopped.await }));
+    let serving =
+        tokio::spawn(serve(network(listener), site.router.clone(), site.serving.clone(), async { _ = stopped.await }));
     let open = || {
         let mut stream = TcpStream::connect(address).expect("connects");
         let head = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", tree("profile?seconds=200"));
@@ -73,7 +75,7 @@ async fn the_socket_knows_its_callers() {
     let listener = std::os::unix::net::UnixListener::bind(&path).expect("bound");
     let local = Some(Local { listener, groups: crate::kernel::peer_groups });
     let listeners = Listeners { network: std::net::TcpListener::bind("127.0.0.1:0").expect("a port"), local };
-    let serving = tokio::spawn(serve(listeners, site.router.clone(), 100, std::future::pending()));
+    let serving = tokio::spawn(serve(listeners, site.router.clone(), site.serving.clone(), std::future::pending()));
     let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("connects");
     let head = format!("GET {} HTTP/1.1\r\nHost: whatever\r\nConnection: close\r\n\r\n", tree("cmdline"));
     stream.write_all(head.as_bytes()).expect("writes");
@@ -87,5 +89,45 @@ async fn the_socket_knows_its_callers() {
     assert!(answer.starts_with(wanted), "{answer}");
     let line = site.audited(1).await.remove(0);
     assert_eq!((&line["uid"], &line["client"]), (&me.into(), &std::process::id().into()), "{line}");
+    serving.abort();
+}
+
+/// Whoever takes the room of all answers and does not fetch is cut for the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_client_does_not_keep_the_room_of_others() {
+    let site = Site::with(|config| config.max_response = 4 << 20);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("s.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+    let local = Some(Local { listener, groups: crate::kernel::peer_groups });
+    let listeners = Listeners { network: std::net::TcpListener::bind("127.0.0.1:0").expect("a port"), local };
+    let filler = "x".repeat(4 << 20);
+    let page = Router::new().route("/large", get(async move || filler));
+    let app = site.app.clone();
+    let page = page.layer(from_fn_with_state(app, crate::http::bounds::work));
+    let serving = tokio::spawn(serve(listeners, page, site.serving.clone(), std::future::pending()));
+    let ask = || {
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("connects");
+        stream.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("writes");
+        stream
+    };
+    let slow = ask();
+    let held = async {
+        while site.app.answers.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), held).await.expect("the answer waits");
+    let quick = ask();
+    let read = |mut stream: std::os::unix::net::UnixStream| {
+        let mut bytes = Vec::new();
+        // A cut connection may end by a reset.
+        let _reset = stream.read_to_end(&mut bytes).is_err();
+        bytes.len()
+    };
+    let got = tokio::task::spawn_blocking(move || read(quick)).await.expect("no panic");
+    assert!(got > 4 << 20, "{got}");
+    let got = tokio::task::spawn_blocking(move || read(slow)).await.expect("no panic");
+    assert!(got < 4 << 20, "{got}");
     serving.abort();
 }

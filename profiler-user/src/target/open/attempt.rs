@@ -19,8 +19,8 @@ pub enum Way {
     ProcessMounts,
     /// A mount that the agent has.
     OwnMounts,
-    /// A mount that the host's first process has.
-    HostMounts,
+    /// A mount that some other process has.
+    OthersMounts,
 }
 
 /// Why one way did not lead to the file.
@@ -85,7 +85,7 @@ impl fmt::Display for Attempt {
             Way::MapFiles => "map_files",
             Way::ProcessMounts => "its mounts",
             Way::OwnMounts => "own mounts",
-            Way::HostMounts => "the host's mounts",
+            Way::OthersMounts => "others' mounts",
         };
         write!(f, "{way}: {}", self.refusal)
     }

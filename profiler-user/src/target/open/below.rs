@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 /// Where distributions put debug files.
 pub(super) const FOLDER: &str = "/usr/lib/debug";
 /// The process whose root and mounts are the host's.
-pub(super) const INIT: Pid = Pid(1);
+const INIT: Pid = Pid(1);
 /// Everybody may read it.
 const PUBLIC: u32 = 0o004;
 

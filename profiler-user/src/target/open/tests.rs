@@ -117,16 +117,16 @@ fn the_agents_mounts_serve_a_process_that_is_gone() {
 }
 
 #[test]
-fn the_hosts_mounts_serve_a_process_that_is_gone_if_the_agent_is_in_a_container() {
+fn the_mounts_of_another_process_serve_one_that_is_gone() {
     let scene = Scene::new();
     let seen = announced(b"/lib/a.so", key(&scene.file()));
-    fs::rename(scene.root.path().join("7"), scene.root.path().join("1")).expect("rename");
-    let own = format!("{}/ns/mnt", std::process::id());
-    scene.root.link(&own, "mnt:[88]");
+    fs::rename(scene.root.path().join("7"), scene.root.path().join("9")).expect("rename");
+    scene.root.link("8/ns/mnt", "mnt:[66]");
+    scene.root.write("8/mountinfo", "");
+    scene.root.link("8/root", scene.root.path());
     assert_eq!(scene.open(&seen).expect("open").path, "/mnt/lib/a.so");
-    // On the host they are the agent's own, which have been tried.
-    fs::remove_file(scene.root.path().join(&own)).expect("remove");
-    scene.root.link(&own, "mnt:[77]");
+    // Of its own namespace all mounts were tried.
+    scene.root.link("7/ns/mnt", "mnt:[55]");
     assert_eq!(scene.refusals(&seen).len(), 3);
 }
 

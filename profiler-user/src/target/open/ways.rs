@@ -1,7 +1,6 @@
 //! The ways to a mapped file: the mapping itself, then every mount that shows the announced path.
 
 use super::attempt::{Accepted, Attempts, Refusal, Way};
-use super::below::INIT;
 use super::path::FilePath;
 use crate::event::{FileSeen, Pid};
 use crate::target::proc::{Mount, Proc, Whose};
@@ -11,6 +10,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Mounts of one table that are tried. A target can make thousands.
 const MAX_MOUNTS_TRIED: usize = 64;
+/// Mount namespaces that are looked through for the file of a process that is gone.
+const MAX_NAMESPACES_TRIED: usize = 64;
 /// Tries of a path whose folders are being renamed (`openat2` then answers EAGAIN).
 const MAX_RACES: usize = 4;
 
@@ -37,17 +38,31 @@ pub(super) fn process_mounts(
     below_root_of(seen.pid, Way::ProcessMounts, proc, seen, path, attempts)
 }
 
-/// The mounts of the host's first process: for one that is gone, where the agent is in a container and has few mounts itself.
-pub(super) fn host_mounts(
+/// The mounts of all other processes: for one that is gone, whose file lies where the agent has no mount. That is in a container
+/// or, if the agent is in one, on the host.
+pub(super) fn others_mounts(
     proc: &Proc,
     seen: &FileSeen,
     path: &FilePath<'_>,
     attempts: &mut Attempts<'_>,
 ) -> Option<Accepted> {
     let namespace = |pid| proc.mount_namespace(pid).ok();
-    let host = namespace(INIT)?;
-    let were_tried = [seen.pid, Pid(std::process::id())].into_iter().any(|pid| namespace(pid) == Some(host));
-    if were_tried { None } else { below_root_of(INIT, Way::HostMounts, proc, seen, path, attempts) }
+    if namespace(seen.pid).is_some() {
+        return None;
+    }
+    let mut tried: Vec<u64> = namespace(Pid(std::process::id())).into_iter().collect();
+    for pid in proc.pids().unwrap_or_default() {
+        let Some(other) = namespace(pid).filter(|other| !tried.contains(other)) else { continue };
+        if tried.len() > MAX_NAMESPACES_TRIED {
+            attempts.refuse(Way::OthersMounts, Refusal::TooManyMounts);
+            return None;
+        }
+        tried.push(other);
+        if let Some(accepted) = below_root_of(pid, Way::OthersMounts, proc, seen, path, attempts) {
+            return Some(accepted);
+        }
+    }
+    None
 }
 
 fn below_root_of(

@@ -16,7 +16,7 @@ use prost::Message;
 /// What a file may take: small, so that memory that is not paid for shows.
 pub(super) const BUDGET: u64 = 64 << 20;
 /// Places in each segment of code that are asked for, and segments.
-const ASKED: u64 = 16;
+const ASKED: u64 = 32;
 const SEGMENTS: usize = 4;
 /// Rounds in which parts are given.
 const ROUNDS: usize = 4;
@@ -108,6 +108,16 @@ fn names(file: &mut ParsedFile, other: &[u8]) -> Vec<Symbolized> {
     let names = server::names(offsets.into_iter().map(|offset| file.symbolize(offset)));
     assert!(names.encoded_len() <= MAX_MESSAGE);
     honest(check::names(&names, &asked))
+}
+
+/// A program with a build ID.
+pub(crate) fn whole() -> Vec<Vec<u8>> {
+    let note = [&[4, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0][..], b"GNU\0\x0a\xff\x01\x02"].concat();
+    let pieces = [
+        Piece { name: ".text", address: 0x1000, bytes: &[0x90; 64] },
+        Piece { name: ".note.gnu.build-id", address: 0x2000, bytes: &note },
+    ];
+    vec![program(&pieces)]
 }
 
 /// A file that is small enough to be mutated as a whole.
