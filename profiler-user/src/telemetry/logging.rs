@@ -74,7 +74,7 @@ impl<W: Write> Write for Lines<W> {
 }
 
 /// Without control characters but the end, and the colors: tracing escapes all others of those.
-fn one_line(record: &str) -> String {
+pub(super) fn one_line(record: &str) -> String {
     let (text, end) = record.strip_suffix('\n').map_or((record, ""), |text| (text, "\n"));
     let clean = |letter: char| if letter.is_control() && letter != '\u{1b}' { '\u{fffd}' } else { letter };
     text.chars().map(clean).chain(end.chars()).collect()

@@ -1,5 +1,6 @@
 //! The last lines of the log, kept for a bug report. Lines about who took which profile are not kept.
 
+use super::logging::one_line;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -47,7 +48,7 @@ impl<'a> MakeWriter<'a> for Keep {
 impl io::Write for Event {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.kept {
-            keep(&String::from_utf8_lossy(bytes));
+            keep(&one_line(&String::from_utf8_lossy(bytes)));
         }
         Ok(bytes.len())
     }

@@ -5,8 +5,9 @@ use super::parts::{self, GivenPart, PartSource};
 use super::pool::{Claim, Pool, Turn, Urgency};
 use super::protocol::{Answer, Checksum, Empty, MAX_GIVEN, MAX_OFFSETS, Offsets, Question, Request, Verb};
 use super::spawn::Spawner;
+use super::subject::{Blamed, Key, Subject};
 use super::suspects::Suspects;
-use super::{LARGE_FILE, Parties, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, survey, table};
+use super::{LARGE_FILE, Sandbox, TrustDomain, WorkerConfig, WorkerCounts, WorkerError, check, survey, table};
 use crate::event::{FileNumber, FileOffset, ProcessId};
 use lru::LruCache;
 use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
@@ -52,85 +53,6 @@ struct Counts {
     denied: AtomicU64,
     busy: AtomicU64,
 }
-
-/// What tells a file from others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    /// A mapped file.
-    Mapped(FileNumber),
-    /// A file whose text a process moved.
-    MovedText(ProcessId),
-    /// The perf map of a process.
-    PerfMap(ProcessId),
-    /// The jitdump of a process.
-    JitDump(ProcessId),
-}
-
-/// A debug file, and whom its bytes may lie to.
-#[derive(Clone, Copy, Debug)]
-pub struct DebugFile<'f> {
-    /// Of its own owner, where it was found.
-    pub domain: TrustDomain,
-    /// Read-only.
-    pub fd: BorrowedFd<'f>,
-}
-
-/// Which file a request is about.
-#[derive(Clone, Copy, Debug)]
-pub struct Subject<'f> {
-    /// Whom its bytes may lie to.
-    pub domain: TrustDomain,
-    key: Key,
-    /// Read-only.
-    pub fd: BorrowedFd<'f>,
-    debug: Option<DebugFile<'f>>,
-    /// Parts of its debug information may be given.
-    parts: bool,
-    /// The one domain beside the file's own from which they come.
-    other: Option<TrustDomain>,
-}
-
-impl<'f> Subject<'f> {
-    /// A file alone.
-    pub fn new(domain: TrustDomain, file: FileNumber, fd: BorrowedFd<'f>) -> Self {
-        Subject::of(domain, Key::Mapped(file), fd)
-    }
-
-    fn of(domain: TrustDomain, key: Key, fd: BorrowedFd<'f>) -> Self {
-        Subject { domain, key, fd, debug: None, parts: false, other: None }
-    }
-
-    /// A file whose text a process moved, so that nothing maps it; it is read anew at each question.
-    pub fn moved_text(domain: TrustDomain, process: ProcessId, fd: BorrowedFd<'f>) -> Self {
-        Subject::of(domain, Key::MovedText(process), fd)
-    }
-
-    /// Under which number the worker keeps the file, or 0.
-    fn number(&self) -> u32 {
-        match self.key {
-            Key::Mapped(file) => file.0,
-            Key::MovedText(_) | Key::PerfMap(_) | Key::JitDump(_) => 0,
-        }
-    }
-
-    /// The file with a debug file.
-    pub fn with_debug(self, debug: DebugFile<'f>) -> Self {
-        Subject { debug: Some(debug), ..self }
-    }
-
-    /// Whose bytes meet. Parts come from no third domain.
-    fn parties(&self) -> Parties {
-        let debug = self.debug.map(|debug| debug.domain).filter(|domain| *domain != self.domain);
-        Parties { file: self.domain, debug: debug.or(self.other) }
-    }
-
-    /// What failures count against: with a debug file or with parts, that is not the file alone.
-    fn blamed(&self) -> Blamed {
-        (self.domain, self.key, self.debug.map(|debug| debug.domain), self.parts)
-    }
-}
-
-type Blamed = (TrustDomain, Key, Option<TrustDomain>, bool);
 
 /// What is given to a request beside its file and the debug file.
 #[derive(Clone, Copy, Default)]

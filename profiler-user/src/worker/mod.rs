@@ -13,13 +13,15 @@ mod protocol;
 pub mod sandbox;
 pub mod server;
 mod spawn;
+mod subject;
 mod survey;
 mod suspects;
 mod table;
 
-pub use client::{DebugFile, Subject, Worker};
+pub use client::Worker;
 pub use parts::{GivenPart, PartSource};
 pub use sandbox::Sandbox;
+pub use subject::{DebugFile, Subject};
 
 use profiler_ebpf::reasons::Reason;
 use std::io;

@@ -4,6 +4,7 @@ use super::bystander;
 use super::loader::{self, Part};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 use tests::harness::craft::{Craft, PROGBITS, SPIN, doubling_name, nested_inlines, packed_zeros};
 use tests::harness::profile::Sample;
 use tests::harness::{Agent, Profile, Target};
@@ -154,7 +155,9 @@ fn files_made_to_harm_cost_their_own_names_only() {
         let unharmed = unharmed.join();
         done.store(true, Relaxed);
         let [nested, fatal, unpacked, demangled, _truncated] = results.map(Result::unwrap);
-        println!("bystander: {:?}, calm {calm_took:?}", unharmed.unwrap());
+        let took = unharmed.unwrap();
+        // As soon as without the attacks, but for what this host's other load makes of it.
+        assert!(took <= calm_took + Duration::from_secs(4), "{took:?}, without attacks {calm_took:?}");
         [nested, fatal, unpacked, demangled]
     });
     assert!(cut.cuts.load(Relaxed) > 10, "the file was not cut");
@@ -168,7 +171,6 @@ fn files_made_to_harm_cost_their_own_names_only() {
 
     // One died, perhaps a second time; no other did, and nobody overran its time.
     let count = |event: &str| deaths(&agent, event);
-    println!("died {} timed out {} memory {} MB", count("died"), count("deadline"), most.load(Relaxed) >> 20);
     assert!((1.0..=2.0).contains(&count("died")), "{}", agent.get("/metrics").text());
     assert_eq!(count("deadline"), 0.0);
     assert!(most.load(Relaxed) <= MOST_MEMORY, "{} MB", most.load(Relaxed) >> 20);
