@@ -27,7 +27,7 @@ const LONGEST: u32 = 64 << 10;
 /// Stack as workers have it, KiB.
 const STACK: u32 = 64 << 10;
 /// How long the planted bug may take to be found.
-const PLANTED: Duration = Duration::from_mins(3);
+const PLANTED: Duration = Duration::from_mins(5);
 
 const TITLE: [&str; 6] = ["target", "inputs", "accepted", "cov: at start", "at end", "corpus"];
 const PLANTED_TITLE: [&str; 6] = ["target", "seconds", "inputs", "met by", "", ""];

@@ -16,7 +16,7 @@ const PROGRAMS: &str = "PPROFD_FUZZ_PROGRAMS";
 /// Folders, with `:` between them, of inputs that do not meet the planted bug, which is there if this is set.
 const PLANTED: &str = "PPROFD_FUZZ_PLANTED";
 /// One in so many results meets it.
-const RARE: u64 = 256;
+const RARE: u64 = 128;
 
 thread_local! {
     static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
