@@ -224,7 +224,7 @@ impl Drop for Family {
         for child in children.split_whitespace().filter_map(|child| rustix::process::Pid::from_raw(child.parse().ok()?))
         {
             // It may have ended by itself.
-            drop(rustix::process::kill_process(child, Signal::KILL));
+            let _gone = rustix::process::kill_process(child, Signal::KILL).is_err();
         }
     }
 }
