@@ -4,6 +4,7 @@ use super::bystander;
 use super::loader::{self, Part};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 use tests::harness::craft::{Craft, PROGBITS, SPIN, doubling_name, nested_inlines, packed_zeros};
 use tests::harness::profile::Sample;
@@ -151,7 +152,7 @@ fn files_made_to_harm_cost_their_own_names_only() {
         let attacks = [&nested, &fatal, &unpacked, &demangled, &truncated];
         let attacks = attacks.map(|attack| scope.spawn(|| attack.profile(&agent)));
         let unharmed = scope.spawn(|| bystander::assert_unharmed(&agent, &beside, SECONDS.into()));
-        let results = attacks.map(|attack| attack.join());
+        let results = attacks.map(ScopedJoinHandle::join);
         let unharmed = unharmed.join();
         done.store(true, Relaxed);
         let [nested, fatal, unpacked, demangled, _truncated] = results.map(Result::unwrap);
@@ -172,7 +173,7 @@ fn files_made_to_harm_cost_their_own_names_only() {
     // One died, perhaps a second time; no other did, and nobody overran its time.
     let count = |event: &str| deaths(&agent, event);
     assert!((1.0..=2.0).contains(&count("died")), "{}", agent.get("/metrics").text());
-    assert_eq!(count("deadline"), 0.0);
+    assert!(count("deadline") < 1.0, "nobody overran his time");
     assert!(most.load(Relaxed) <= MOST_MEMORY, "{} MB", most.load(Relaxed) >> 20);
     // The agent has forgotten nobody.
     bystander::assert_unharmed(&agent, &beside, 1);
