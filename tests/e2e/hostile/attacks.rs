@@ -4,6 +4,7 @@ use super::bystander;
 use super::loader::{self, Part};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 use tests::harness::craft::{Craft, PROGBITS, SPIN, doubling_name, nested_inlines, packed_zeros};
 use tests::harness::profile::Sample;
@@ -93,8 +94,9 @@ impl Attack {
         let profile = agent.cpu(self.target.pid(), SECONDS, HZ);
         let own = loader::in_file(&profile, &self.path);
         assert!(own.count() >= 20, "{}: {}", self.what, profile.summary());
-        // Of a file that is being written the kernel's key changes, so it has no table at some times.
-        let may_end = |sample: &Sample| self.what == TRUNCATED && sample.label("reason") == "no table";
+        // Of a file that is being written the kernel's key changes, so it has no table, or none yet, at some times.
+        let may_end =
+            |sample: &Sample| self.what == TRUNCATED && ["no table", "table pending"].contains(&sample.label("reason"));
         let leads_on = own.share(|sample| sample.has_chain(&["run_part", "main"]) || may_end(sample));
         assert!(leads_on >= 0.9, "{}: {:.1} % lead on\n{}", self.what, leads_on * 100.0, own.summary());
         own
@@ -151,7 +153,7 @@ fn files_made_to_harm_cost_their_own_names_only() {
         let attacks = [&nested, &fatal, &unpacked, &demangled, &truncated];
         let attacks = attacks.map(|attack| scope.spawn(|| attack.profile(&agent)));
         let unharmed = scope.spawn(|| bystander::assert_unharmed(&agent, &beside, SECONDS.into()));
-        let results = attacks.map(|attack| attack.join());
+        let results = attacks.map(ScopedJoinHandle::join);
         let unharmed = unharmed.join();
         done.store(true, Relaxed);
         let [nested, fatal, unpacked, demangled, _truncated] = results.map(Result::unwrap);
@@ -172,7 +174,7 @@ fn files_made_to_harm_cost_their_own_names_only() {
     // One died, perhaps a second time; no other did, and nobody overran its time.
     let count = |event: &str| deaths(&agent, event);
     assert!((1.0..=2.0).contains(&count("died")), "{}", agent.get("/metrics").text());
-    assert_eq!(count("deadline"), 0.0);
+    assert!(count("deadline") < 1.0, "nobody overran his time");
     assert!(most.load(Relaxed) <= MOST_MEMORY, "{} MB", most.load(Relaxed) >> 20);
     // The agent has forgotten nobody.
     bystander::assert_unharmed(&agent, &beside, 1);

@@ -1,8 +1,9 @@
 //! The walls around what reads targets' files: tried by a debugger from inside, and missed where the kernel has none.
 
 use std::process::Command;
+use std::time::Duration;
 use tests::harness::target::dying_with_us;
-use tests::harness::{Agent, agent, programs, tools};
+use tests::harness::{Agent, agent, programs, tools, wait};
 
 /// The agent's workers.
 fn workers(agent: &Agent) -> Vec<u32> {
@@ -34,11 +35,18 @@ const ACTS: &[(&str, &str)] = &[
     ("memory that is a file", "9, 0, 4096, 1, 1, 3"),
 ];
 
+/// What gdb prints when it makes a process do this; `None` if the process ended meanwhile.
+fn told(pid: u32, script: &[String]) -> Option<String> {
+    let mut command = Command::new("gdb");
+    command.args(["-nx", "-batch", "-p", &pid.to_string(), "-ex", "set debuginfod enabled off"]);
+    let output = command.args(script.iter().flat_map(|line| ["-ex", line.as_str()])).output().unwrap();
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Whoever has taken a worker over can do no more than gdb, which calls from inside of it.
 #[test]
 fn a_debugger_inside_a_worker_gets_nowhere() {
     let agent = Agent::start(&[]);
-    let worker = *workers(&agent).first().expect("a worker: it made the table of the vDSO");
     // The process has no memory of its own to spare for a text: the name of its program will do.
     let mut script = vec![
         format!("set $parent = {}", agent.pid()),
@@ -51,10 +59,11 @@ fn a_debugger_inside_a_worker_gets_nowhere() {
         script.push(format!("set $done = ((long (*)())syscall)({arguments})"));
         script.push(format!("printf \"act %s: %ld %d\\n\", \"{act}\", $done, *((int *(*)())__errno_location)()"));
     }
-    let pid = worker.to_string();
-    let mut arguments = vec!["-nx", "-batch", "-p", &pid, "-ex", "set debuginfod enabled off"];
-    arguments.extend(script.iter().flat_map(|line| ["-ex", line.as_str()]));
-    let said = tools::output("gdb", &arguments);
+    // A worker may be replaced at any moment by one for another user's files.
+    let said = wait::until("a worker that stays", Duration::from_mins(1), || {
+        let said = told(*workers(&agent).first()?, &script)?;
+        ACTS.last().is_some_and(|(act, _)| said.contains(&format!("act {act}: "))).then_some(said)
+    });
     let result = |act: &str| {
         let line = said.lines().find_map(|line| line.strip_prefix(&format!("act {act}: ")));
         line.unwrap_or_else(|| panic!("{act} was not tried: {said}")).to_owned()
