@@ -9,7 +9,7 @@ fn named(page: &str) -> Vec<(&str, &str)> {
     while let Some((before, behind)) = rest.split_once("` (") {
         let test = before.rsplit('`').next().unwrap_or_default();
         let (file, behind) = behind.split_once(')').unwrap_or_default();
-        if file.ends_with(".rs") {
+        if Path::new(file).extension().is_some_and(|extension| extension == "rs") {
             named.push((test, file));
         }
         rest = behind;

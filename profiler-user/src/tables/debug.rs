@@ -153,7 +153,8 @@ pub(super) struct DebugFiles {
 impl DebugFiles {
     /// As many as an eighth of the limit of open files, at least one.
     pub(super) fn of_limit() -> DebugFiles {
-        let capacity = usize::try_from(spare_open_files() / 8).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN);
+        let capacity =
+            usize::try_from(spare_open_files() / 8).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN);
         // `new` would allocate for the whole capacity at once.
         let mut open = LruCache::unbounded();
         open.resize(capacity);
