@@ -53,6 +53,13 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Dead with all its threads, and not waited for.
+fn is_dead(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    stat.is_ok_and(|stat| stat.contains(") Z ")) && threads == 1
+}
+
 #[test]
 fn a_worker_is_walled_in() {
     let _alone = alone();
@@ -118,9 +125,7 @@ fn a_worker_that_ended_between_two_questions_is_no_fault_of_the_next_file() {
         facts(&worker, DOMAIN, 7).unwrap();
         let pid = pids()[0];
         signal("-KILL", pid);
-        wait_until("the worker is dead", || {
-            fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| s.contains(") Z "))
-        });
+        wait_until("the worker is dead", || is_dead(pid));
     }
     facts(&worker, DOMAIN, 7).unwrap();
     let counts = worker.counts();

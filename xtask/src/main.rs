@@ -124,7 +124,7 @@ fn run(job: Job) -> Result<()> {
             Ok(())
         }
         Job::Image { binary, storage } => image::build(binary, storage.as_deref()),
-        Job::Fuzz { targets, seconds, planted } => fuzz::run(&fuzz::Options { targets, seconds, planted }),
+        Job::Fuzz { targets, seconds, planted } => fuzz::run(&fuzz::Options { seconds, targets, planted }),
         Job::Tidy => tidy::check(&sh::root()),
         Job::Vm => test::vm(),
         Job::Bench { seconds } => bench::run(seconds),
