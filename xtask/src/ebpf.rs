@@ -88,7 +88,7 @@ pub(crate) fn debian_cargo() -> Command {
     let old_path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new("/usr/bin/cargo");
     let inherited = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "CARGO_BUILD_TARGET", "LD_LIBRARY_PATH"];
-    for name in inherited.iter().chain(&["CARGO", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR"]) {
+    for name in inherited.iter().chain(&["CARGO", "RUSTUP_TOOLCHAIN", "CARGO_TARGET_DIR", "CARGO_INCREMENTAL"]) {
         command.env_remove(name);
     }
     let path = format!("{}:/usr/bin:{}:{old_path}", llvm_bin().display(), cargo_home().join("bin").display());

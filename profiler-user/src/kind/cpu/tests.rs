@@ -71,11 +71,16 @@ async fn the_host_is_labeled_by_process() {
     }
 }
 
+/// Time between two samples.
+const TICK: Duration = Duration::from_millis(10);
+
 /// Runs a request while samples come in, until it is answered.
 async fn during(world: &World, request: Request) -> Profile {
     let subject = subject(world, PID);
     let mut collecting = std::pin::pin!(collect(&world.profiler, subject, request));
-    let mut ticks = tokio::time::interval(Duration::from_millis(10));
+    let mut ticks = tokio::time::interval(TICK);
+    // On a busy host none is made up for, so that no two are closer to each other.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             profile = &mut collecting => return profile.expect("a profile"),
@@ -89,8 +94,10 @@ async fn a_window_is_waited_for_at_its_rate() {
     let world = World::new();
     let profile = during(&world, request("seconds=1&hz=500")).await;
     let samples: i64 = profile.samples.iter().map(|sample| sample.values[0]).sum();
-    assert!((20..=101).contains(&samples), "{samples}");
-    assert!((990_000_000..1_500_000_000).contains(&profile.duration_nanos), "{}", profile.duration_nanos);
+    assert!(profile.duration_nanos >= 990_000_000, "{}", profile.duration_nanos);
+    // A tick comes at any time within its millisecond.
+    let most = profile.duration_nanos / 9_000_000 + 1;
+    assert!((20..=most).contains(&samples), "{samples} of {most}");
     assert!(profile.time_nanos >= EPOCH_WALL);
     assert_eq!(*world.processes.prepared.lock().expect("no panic"), [Some(process())]);
     assert_eq!(world.rates.of(PID), None, "the rate is given back");
