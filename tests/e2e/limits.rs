@@ -43,8 +43,9 @@ fn each_limit_is_refused_with_a_sentence_and_a_client_that_goes_away_frees_what_
     let many: Vec<(String, &str)> = (0..200).map(|i| (format!("X-{i}"), "a")).collect();
     let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), *value)).collect();
     assert_refused(&http::request(agent.address, "GET", "/healthz", &many, b""), 431, "100 headers");
-    let body = vec![b'+'; (1 << 20) + 1];
-    assert_refused(&http::request(agent.address, "POST", &of(target.pid(), "symbol"), &[], &body), 413, "1 MiB");
+    // Refused by what the head says. A body that is sent all the same may end the connection before the answer is read.
+    let length = [("Content-Length", "1048577")];
+    assert_refused(&http::request(agent.address, "POST", &of(target.pid(), "symbol"), &length, b""), 413, "1 MiB");
     let wordy = wordy(100);
     assert_refused(&agent.get(&of(wordy.pid(), "cmdline")), 422, "more than 64KiB (--max-response)");
 

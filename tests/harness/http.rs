@@ -79,7 +79,8 @@ pub fn send(
         head.push(format!("Host: {address}"));
     }
     head.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
-    if !body.is_empty() || method == "POST" {
+    let said = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    if !said && (!body.is_empty() || method == "POST") {
         head.push(format!("Content-Length: {}", body.len()));
     }
     stream.write_all(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes())?;
