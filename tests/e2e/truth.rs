@@ -92,7 +92,8 @@ fn two_watchers_get_the_same_window_and_one_rate() {
 #[test]
 fn the_recorder_answers_for_the_past_at_its_base_rate() {
     let chain = Chain::start(&programs::c("chain.c", &[]));
-    let agent = Agent::start(&["--hz", "199"]);
+    // The program takes turns of 10 ms in sum: a rate of which that is a whole number of periods would meet few of them.
+    let agent = Agent::start(&["--hz", "137"]);
     wait::window(Duration::from_secs(8));
     let path = format!("pid/{}/debug/pprof/profile?seconds=5&ago=1", chain.pid());
     let answer = agent.get(&format!("/{path}"));
