@@ -89,7 +89,7 @@ pub fn start_quietly(config: &Config) -> Result<Running, StartupError> {
     doctor::require(&doctor::check())?;
     logging::init_for_command().map_err(|e| StartupError::Bug(e.into()))?;
     limits::raise_open_files();
-    start(config).map_err(StartupError::Bug)
+    start(config).map_err(StartupError::of_start)
 }
 
 /// Runs a symbol worker.
