@@ -68,6 +68,7 @@ pub(super) fn tables(metrics: &Metrics, tables: &Tables) {
             Reading::gauge("table_rules", "Unwind rules that differ", counts.rules),
             Reading::counter("table_refused_rules", "Unwind rules that found no slot", counts.refused_rules),
             Reading::counter("table_waits", "Times that memory of evicted tables was waited for", counts.waits),
+            Reading::counter("table_moves", "Tables that were moved to lie together", counts.moves),
         ]
     }));
 }

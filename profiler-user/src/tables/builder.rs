@@ -106,7 +106,7 @@ impl Tables {
     /// A file was announced.
     pub fn seen(&self, seen: FileSeen) {
         let (number, sampled) = (seen.number, seen.sampled);
-        self.0.uses.touch(number, seconds());
+        self.0.uses.touch(number, now());
         self.0.files().add(seen);
         self.0.make_room();
         self.0.queue.put(number, if sampled { Want::Sampled } else { Want::Open }, 0);
@@ -120,14 +120,14 @@ impl Tables {
 
     /// A sample met these files: those that no sample meets are evicted first.
     pub fn used(&self, sample: &Sample) {
-        let second = second_of(sample.time);
+        let time = millis(sample.time);
         let files = sample.frames.iter().filter_map(|word| file_and_offset(word.0));
-        files.for_each(|(file, _)| self.0.uses.touch(FileNumber(file), second));
+        files.for_each(|(file, _)| self.0.uses.touch(FileNumber(file), time));
     }
 
     /// Once a second: files that found no room are to be announced anew, as there may be some now.
     pub fn look_again(&self) {
-        let again = self.0.files().again(seconds());
+        let again = self.0.files().again(now());
         if !again.is_empty() {
             let mut publisher = self.0.publisher();
             for file in again {
@@ -305,7 +305,8 @@ impl Inside {
             return Ok(());
         }
         let mut evict = |file, why| self.evict(file, why);
-        let mut room = Room { uses: &self.uses, now: seconds(), evict: &mut evict };
+        let mut moved = |file, value| self.files().change(file, |record| record.value = Some(value));
+        let mut room = Room { uses: &self.uses, now: now(), evict: &mut evict, moved: &mut moved };
         let value = publisher.publish(wanted, &mut room)?;
         self.change(file, |record| edit(record, value));
         Ok(())
@@ -350,10 +351,10 @@ impl Inside {
 }
 
 /// Now, as [`Uses`] counts.
-pub(super) fn seconds() -> u32 {
-    second_of(mono_now())
+pub(super) fn now() -> u64 {
+    millis(mono_now())
 }
 
-fn second_of(time: MonoTime) -> u32 {
-    u32::try_from(time.0 / 1_000_000_000).unwrap_or(u32::MAX)
+fn millis(time: MonoTime) -> u64 {
+    time.0 / 1_000_000
 }

@@ -1,7 +1,7 @@
 //! The builders' work: open an announced file, have its rows made by a worker, publish them. Several at once, so that a huge
 //! file delays nobody.
 
-use super::builder::{Inside, seconds};
+use super::builder::{Inside, now};
 use super::chunks::Owner;
 use super::evict::Eviction;
 use super::files::{FileRecord, State};
@@ -108,6 +108,6 @@ impl Inside {
             return self.forget(&mut publisher, number, Eviction::Again);
         }
         publisher.refuse(number, key, reason);
-        self.files().fail(number, reason, seconds());
+        self.files().fail(number, reason, now());
     }
 }

@@ -1,8 +1,8 @@
 //! Which files lie in which chunks of the pool, which chunks are free, and which files go when more must be.
 //!
 //! Small files share chunks, so what is freed is a chunk with all that is in it. A chunk is as old as the use of its file that
-//! was met last; the oldest goes first. One that is in use goes only if half of it belongs to nobody any more, and little is to be
-//! built anew: its files come back and lie closer then. A chunk that nothing lies in waits until no walk can be in it before it is written again.
+//! was met last; the oldest goes first. What is in use does not go, but of a chunk of which half belongs to nobody any more it may
+//! be moved to lie closer. A chunk that nothing lies in waits until no walk can be in it before it is written again.
 
 use super::evict::{Eviction, PART_OF_ONE};
 use super::uses::Uses;
@@ -11,12 +11,14 @@ use profiler_ebpf::abi::frame::VDSO_FILE;
 use profiler_ebpf::abi::maps::CHUNK_WORDS;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// What was met within so many seconds is in use.
-const IN_USE: u32 = 10;
+/// What was met within so many milliseconds is in use.
+const IN_USE: u64 = 10_000;
 /// Of a chunk in use so many words must belong to nobody.
 const SCATTERED: usize = CHUNK_WORDS / 2;
-/// Words that may have to be built anew for it.
-const BUILT_ANEW: u64 = 4 * CHUNK_WORDS as u64;
+/// Words that may have to be moved for it, in chunks.
+const MOVED: usize = 3;
+/// Chunks that only what is moved may take: so many words, of which no page's cross a chunk, and the pages' entries.
+pub(super) const RESERVE: usize = MOVED + 2;
 
 /// Who has a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +171,7 @@ impl Chunks {
     }
 
     /// Which files must go so that so many chunks are left, and why; as many as can if that is too much.
-    pub(super) fn victims(&self, wanted: usize, uses: &Uses, now: u32) -> Vec<(FileNumber, Eviction)> {
+    pub(super) fn victims(&self, wanted: usize, uses: &Uses, now: u64) -> Vec<(FileNumber, Eviction)> {
         let mut choice =
             Choice { chunks: self, gone: HashSet::new(), counts: HashMap::new(), left: 0, victims: vec![] };
         for (file, _) in self.beyond_part(uses) {
@@ -178,17 +180,46 @@ impl Chunks {
             }
             choice.add(file, Eviction::Share);
         }
-        let mut closed: Vec<Candidate> =
-            self.filled.keys().filter_map(|chunk| self.candidate(*chunk, uses, now)).collect();
-        closed.sort_unstable();
-        for Candidate { is_used, chunk, .. } in closed {
+        let mut unused: Vec<(u64, u32)> = self
+            .closed()
+            .filter_map(|(chunk, filled)| {
+                let last = filled.files.iter().map(|file| uses.last(*file)).max()?;
+                (last.saturating_add(IN_USE) <= now).then_some((last, chunk))
+            })
+            .collect();
+        unused.sort_unstable();
+        for (_, chunk) in unused {
             if choice.left >= wanted {
                 break;
             }
             let files = self.filled.get(&chunk).into_iter().flat_map(|filled| &filled.files);
-            files.for_each(|file| choice.add(*file, if is_used { Eviction::InUse } else { Eviction::TableBudget }));
+            files.for_each(|file| choice.add(*file, Eviction::TableBudget));
         }
         choice.victims
+    }
+
+    /// The files of a chunk that are worth moving out of it: of those in question the one with the fewest words in use.
+    pub(super) fn scattered(&self) -> Option<Vec<Owner>> {
+        let worth = self.closed().filter_map(|(chunk, filled)| {
+            let placed = || filled.files.iter().filter_map(|file| self.placed.get(file));
+            let live: usize = placed().filter_map(|placed| placed.chunks.get(&chunk)).sum();
+            let moved: u64 = placed().map(|placed| placed.words).sum();
+            (filled.words - live >= SCATTERED && moved <= (MOVED * CHUNK_WORDS) as u64).then_some((live, chunk, filled))
+        });
+        let (_, _, filled) = worth.min_by_key(|(live, chunk, _)| (*live, *chunk))?;
+        Some(filled.files.iter().filter_map(|file| self.owner(*file)).collect())
+    }
+
+    fn owner(&self, file: FileNumber) -> Option<Owner> {
+        self.placed.get(&file).map(|placed| Owner { file, process: placed.process })
+    }
+
+    /// Chunks that nothing more is written to, and that may go.
+    fn closed(&self) -> impl Iterator<Item = (u32, &Filled)> {
+        let may_go = |(chunk, filled): &(&u32, &Filled)| {
+            !self.open.contains(chunk) && !filled.files.contains(&FileNumber(VDSO_FILE))
+        };
+        self.filled.iter().filter(may_go).map(|(chunk, filled)| (*chunk, filled))
     }
 
     /// Files of processes that hold more than their part, the longest unused first, as many as it is more.
@@ -207,30 +238,6 @@ impl Chunks {
         }
         beyond
     }
-
-    /// A chunk that can go.
-    fn candidate(&self, chunk: u32, uses: &Uses, now: u32) -> Option<Candidate> {
-        let Filled { words, files } = self.filled.get(&chunk)?;
-        if self.open.contains(&chunk) || files.contains(&FileNumber(VDSO_FILE)) {
-            return None;
-        }
-        let last = files.iter().map(|file| uses.last(*file)).max()?;
-        let placed = files.iter().filter_map(|file| self.placed.get(file));
-        let here = |placed: &Placed| placed.chunks.get(&chunk).copied().unwrap_or(0);
-        let (live, anew) = placed.fold((0, 0), |(live, anew), placed| (live + here(placed), anew + placed.words));
-        let is_used = last.saturating_add(IN_USE) > now;
-        let may_go = !is_used || (words - live >= SCATTERED && anew <= BUILT_ANEW);
-        may_go.then_some(Candidate { is_used, last, live, chunk })
-    }
-}
-
-/// Ordered as they go.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
-    is_used: bool,
-    last: u32,
-    live: usize,
-    chunk: u32,
 }
 
 /// Files that are chosen, and what is left by that.

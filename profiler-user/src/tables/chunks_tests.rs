@@ -53,11 +53,11 @@ fn nobody_goes_beyond_what_is_wanted() {
         let chunk = chunks.take(1).expect("free");
         chunks.fill(owner(file, file), chunk, CHUNK_WORDS);
         chunks.close(chunk);
-        uses.touch(FileNumber(file), 100 - file);
+        uses.touch(FileNumber(file), (100 - u64::from(file)) * 1_000);
     }
-    let victims = chunks.victims(2, &uses, 1_000);
+    let victims = chunks.victims(2, &uses, 1_000_000);
     assert_eq!(victims, [(FileNumber(7), Eviction::TableBudget), (FileNumber(6), Eviction::TableBudget)]);
-    assert_eq!(chunks.victims(2, &uses, 96), [], "all are in use, and none is half empty");
+    assert_eq!(chunks.victims(2, &uses, 96_000), [], "all are in use, and none is half empty");
 }
 
 #[test]
@@ -68,5 +68,5 @@ fn the_vdso_stays() {
         chunks.fill(owner(file, 0), chunk, 10);
         chunks.close(chunk);
     }
-    assert_eq!(chunks.victims(2, &uses, 1_000), [(FileNumber(1), Eviction::TableBudget)]);
+    assert_eq!(chunks.victims(2, &uses, 1_000_000), [(FileNumber(1), Eviction::TableBudget)]);
 }

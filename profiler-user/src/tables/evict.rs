@@ -14,16 +14,14 @@ pub enum Eviction {
     FileTable,
     /// The budget for unwind tables needed room.
     TableBudget,
-    /// It was in use, but in memory of which most was in use no more.
-    InUse,
     /// It got no table for a reason that may have passed.
     Again,
 }
 
 impl Eviction {
     /// All of them.
-    pub(super) const ALL: [Eviction; 5] =
-        [Eviction::Share, Eviction::FileTable, Eviction::TableBudget, Eviction::InUse, Eviction::Again];
+    pub(super) const ALL: [Eviction; 4] =
+        [Eviction::Share, Eviction::FileTable, Eviction::TableBudget, Eviction::Again];
 
     /// As a metric's label.
     pub fn name(self) -> &'static str {
@@ -31,7 +29,6 @@ impl Eviction {
             Eviction::Share => "share of a process",
             Eviction::FileTable => "file table full",
             Eviction::TableBudget => "table budget full",
-            Eviction::InUse => "in use but scattered",
             Eviction::Again => "tried again",
         }
     }

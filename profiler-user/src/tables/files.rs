@@ -27,8 +27,8 @@ const UNCROWDED: usize = MAX_FILES as usize / 16 * 13;
 const MAX_KNOWN: NonZeroUsize = NonZeroUsize::new(MAX_RECORDS).unwrap();
 /// Bytes that they take, with links and slots.
 pub(super) const KNOWN_BYTES: u64 = MAX_RECORDS as u64 * 128;
-/// A file that found no room is announced anew after this, seconds.
-const AGAIN: u32 = 30;
+/// A file that found no room is announced anew after so many milliseconds.
+const AGAIN: u64 = 30_000;
 
 /// Where a file stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ pub(super) struct Files {
     shares: HashMap<Pid, usize>,
     held: usize,
     /// Files that found no room, and when, the longest ago first.
-    refused: VecDeque<(u32, FileNumber)>,
+    refused: VecDeque<(u64, FileNumber)>,
     forgotten: u64,
 }
 
@@ -173,7 +173,7 @@ impl Files {
     }
 
     /// It gets no table.
-    pub(super) fn fail(&mut self, file: FileNumber, reason: Reason, now: u32) {
+    pub(super) fn fail(&mut self, file: FileNumber, reason: Reason, now: u64) {
         self.change(file, |record| record.state = State::Failed(reason));
         if matches!(reason, Reason::TableBudget | Reason::FileTableFull | Reason::QueueFull) {
             self.refused.push_back((now, file));
@@ -253,7 +253,7 @@ impl Files {
     }
 
     /// Files that found no room some time ago, and may find some now.
-    pub(super) fn again(&mut self, now: u32) -> Vec<FileNumber> {
+    pub(super) fn again(&mut self, now: u64) -> Vec<FileNumber> {
         let mut due = Vec::new();
         while let Some((_, file)) = self.refused.pop_front_if(|(since, _)| since.saturating_add(AGAIN) <= now) {
             if self.records.get(&file).is_some_and(|record| matches!(record.state, State::Failed(_))) {

@@ -11,11 +11,11 @@ fn seen(number: u32, ino: u64, pid: u32) -> FileSeen {
     FileSeen { number, key, pid, start: 0, end: 1, offset: FileOffset(0), path_dev: 1, path, sampled: true }
 }
 
-/// So many files of a process, from a number on, all met in the second.
-fn add(files: &mut Files, uses: &Uses, from: u32, count: u32, pid: u32, second: u32) {
+/// So many files of a process, from a number on, all met in the millisecond.
+fn add(files: &mut Files, uses: &Uses, from: u32, count: u32, pid: u32, time: u64) {
     for number in from..from + count {
         files.add(seen(number, number.into(), pid));
-        uses.touch(FileNumber(number), second);
+        uses.touch(FileNumber(number), time);
     }
 }
 
@@ -55,7 +55,7 @@ fn the_files_that_a_process_has_beyond_its_part_go_first() {
 fn where_none_has_more_than_its_part_the_longest_unused_go() {
     let (mut files, uses) = (Files::default(), Uses::default());
     for process in 0..16 {
-        add(&mut files, &uses, 1 + process * 1_000, 1_000, process, 100 - process);
+        add(&mut files, &uses, 1 + process * 1_000, 1_000, process, u64::from(100 - process));
     }
     let excess = files.excess(&uses);
     assert!(excess.iter().all(|(_, why)| *why == Eviction::FileTable));
@@ -74,7 +74,7 @@ fn records_have_a_budget_and_evicted_ones_go_first() {
     while !files.is_crowded() {
         number += 1;
         files.add(FileSeen { path: path.clone(), ..seen(number, number.into(), number) });
-        uses.touch(FileNumber(number), number);
+        uses.touch(FileNumber(number), number.into());
     }
     assert!(files.bytes() < RECORD_BYTES + 10_000);
     for (file, why) in files.excess(&uses) {

@@ -1,7 +1,7 @@
 //! Laying tables out in 64 KiB chunks: rows of a page never cross a chunk, page entries of a file have consecutive
 //! numbers. Pure: it says which chunks to write.
 
-use super::chunks::{Chunks, Owner};
+use super::chunks::{Chunks, Owner, RESERVE};
 use super::dictionary::Dictionary;
 use super::evict::Eviction;
 use super::uses::Uses;
@@ -45,6 +45,15 @@ struct Open {
     /// Words of it.
     used: usize,
     image: Box<Chunk>,
+}
+
+/// A table as it lies in chunks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Image {
+    /// Which page of the file the first of `pages` is.
+    pub(super) first_page: u32,
+    /// The rows of each page, with the dictionary's codes.
+    pub(super) pages: Vec<Vec<u32>>,
 }
 
 /// A table laid out.
@@ -99,23 +108,40 @@ impl Pool {
         table: &UnwindTable,
         dictionary: &mut Dictionary,
     ) -> Result<Laid, PoolError> {
-        let shift = check(table)?;
+        let first_page = check(table)?;
         let lane = self.lane_of(owner);
-        let need = self.need(lane, table);
-        if !self.fits(need) {
+        let need = self.need_of(owner, table);
+        if !self.fits(need, RESERVE) {
             return Err(PoolError::Full);
         }
         let codes: Vec<u16> = table.rules.iter().map(|rule| dictionary.code(rule, owner.process)).collect();
+        let pages = table.pages.iter().map(|(first, count)| {
+            let from = *first as usize;
+            let rows = table.rows.get(from..from + usize::from(*count)).unwrap_or_default();
+            rows.iter().map(|(offset, code)| word(*offset, *code, &codes)).collect()
+        });
+        self.lay(owner, &Image { first_page, pages: pages.collect() }, (lane, need))
+    }
+
+    /// Lays a table out anew, closer to others; where it was is [left](Pool::has_left). Nothing is changed if it fails.
+    pub(super) fn relocate(&mut self, owner: Owner, image: &Image) -> Result<Laid, PoolError> {
+        let lane = self.lane_of(owner);
+        let need = self.need(lane, image.pages.iter().map(Vec::len));
+        if !self.fits(need, 0) {
+            return Err(PoolError::Full);
+        }
+        self.chunks.remove(owner.file);
+        self.lay(owner, image, (lane, need))
+    }
+
+    fn lay(&mut self, owner: Owner, image: &Image, (lane, need): (usize, Need)) -> Result<Laid, PoolError> {
         let mut filling = std::mem::take(&mut self.lanes[lane]);
         let mut writer = Writer { owner, chunks: &mut self.chunks, written: BTreeMap::new() };
         // First, while there is a run of chunks for them.
-        let (first_page, pages) = writer.begin_pages(&mut filling, need.run, table.pages.len())?;
-        let mut entries = Vec::with_capacity(table.pages.len());
-        for (first, count) in &table.pages {
-            let from = *first as usize;
-            let rows = table.rows.get(from..from + usize::from(*count)).unwrap_or_default();
-            let words: Vec<u32> = rows.iter().map(|(offset, code)| word(*offset, *code, &codes)).collect();
-            entries.push(writer.put_rows(&mut filling, &words)?);
+        let (first_page, pages) = writer.begin_pages(&mut filling, need.run, image.pages.len())?;
+        let mut entries = Vec::with_capacity(image.pages.len());
+        for words in &image.pages {
+            entries.push(writer.put_rows(&mut filling, words)?);
         }
         writer.put_pages(&mut filling, pages, &entries);
         let mut chunks = writer.written;
@@ -123,30 +149,37 @@ impl Pool {
             chunks.insert(open.number, open.image.clone());
         }
         self.lanes[lane] = filling;
-        Ok(Laid { page_base: first_page.wrapping_sub(shift), chunks })
+        Ok(Laid { page_base: first_page.wrapping_sub(image.first_page), chunks })
     }
 
     fn lane_of(&self, owner: Owner) -> usize {
         usize::from(self.chunks.is_over(owner.process))
     }
 
-    fn need(&self, lane: usize, table: &UnwindTable) -> Need {
-        let Lane { rows, pages } = &self.lanes[lane];
+    fn need_of(&self, owner: Owner, table: &UnwindTable) -> Need {
+        self.need(self.lane_of(owner), table.pages.iter().map(|(_, count)| usize::from(*count)))
+    }
+
+    /// What a table with so many rows a page takes.
+    fn need(&self, lane: usize, pages: impl ExactSizeIterator<Item = usize>) -> Need {
+        let words = pages.len() * ENTRY_WORDS;
+        let Lane { rows, pages: filled } = &self.lanes[lane];
         let (mut used, mut need) = (rows.as_ref().map_or(CHUNK_WORDS, |open| open.used), 0);
-        for (_, count) in &table.pages {
-            used += usize::from(*count);
+        for count in pages {
+            used += count;
             if used > CHUNK_WORDS {
-                (used, need) = (usize::from(*count), need + 1);
+                (used, need) = (count, need + 1);
             }
         }
-        let words = table.pages.len() * ENTRY_WORDS;
-        let suffices = pages.as_ref().is_some_and(|open| open.used + words <= CHUNK_WORDS);
+        let suffices = filled.as_ref().is_some_and(|open| open.used + words <= CHUNK_WORDS);
         let run = if suffices { 0 } else { u32::try_from(words.div_ceil(CHUNK_WORDS)).unwrap_or(u32::MAX) };
         Need { rows: need, run }
     }
 
-    fn fits(&self, need: Need) -> bool {
-        self.chunks.free() >= need.rows + need.run as usize && (need.run == 0 || self.chunks.run(need.run).is_some())
+    /// True if that many are free, and so many stay so.
+    fn fits(&self, need: Need, reserve: usize) -> bool {
+        let all = need.rows + need.run as usize;
+        (all == 0 || self.chunks.free() >= all + reserve) && (need.run == 0 || self.chunks.run(need.run).is_some())
     }
 
     /// Which files must go so that a table may have room, and why; none if it cannot have any. What they leave has to be
@@ -156,10 +189,10 @@ impl Pool {
         owner: Owner,
         table: &UnwindTable,
         uses: &Uses,
-        now: u32,
+        now: u64,
     ) -> Vec<(FileNumber, Eviction)> {
-        let need = self.need(self.lane_of(owner), table);
-        let least = need.rows + need.run as usize;
+        let need = self.need_of(owner, table);
+        let least = need.rows + need.run as usize + RESERVE;
         if least > self.chunks.limit() {
             return Vec::new();
         }
@@ -172,6 +205,11 @@ impl Pool {
         // What is being filled may go too.
         self.close_all();
         self.chunks.victims(missing, uses, now)
+    }
+
+    /// Files that can be [moved](Pool::relocate) together, so that the chunk that they lie in is left.
+    pub(super) fn scattered(&self) -> Option<Vec<Owner>> {
+        self.chunks.scattered()
     }
 
     fn close_all(&mut self) {

@@ -25,10 +25,21 @@ pub(super) struct Publisher {
     pool: Pool,
     dictionary: Dictionary,
     cache: ChunkCache,
-    /// Files that have what they need, and how many rows that is; without unwind information none.
-    held: HashMap<FileNumber, Option<u64>>,
+    held: HashMap<FileNumber, Held>,
     /// Times that chunks were waited for.
     waits: u64,
+    /// Tables that were moved.
+    moves: u64,
+}
+
+/// A file that has what it needs.
+struct Held {
+    key: FileKey,
+    value: FileValue,
+    /// Rows; `None` if it has no unwind information.
+    rows: Option<u64>,
+    first_page: u32,
+    pages: u32,
 }
 
 /// A file to publish a table of.
@@ -41,9 +52,11 @@ pub(super) struct Wanted<'a> {
 /// Whoever makes room: when files were last met, what time it is, and who is told of the files that go.
 pub(super) struct Room<'a> {
     pub(super) uses: &'a Uses,
-    pub(super) now: u32,
+    pub(super) now: u64,
     /// Gives the key of a file that the kernel holds, after which it counts as evicted.
     pub(super) evict: &'a mut dyn FnMut(FileNumber, Eviction) -> Option<FileKey>,
+    /// A file's table lies elsewhere.
+    pub(super) moved: &'a mut dyn FnMut(FileNumber, FileValue),
 }
 
 fn flags(table: &UnwindTable) -> u32 {
@@ -76,6 +89,8 @@ pub struct TableCounts {
     pub refused_rules: u64,
     /// Times that memory of evicted tables was waited for, so that no walk was in it.
     pub waits: u64,
+    /// Tables that were moved, so that what lay scattered lies together.
+    pub moves: u64,
 }
 
 impl Publisher {
@@ -87,6 +102,7 @@ impl Publisher {
             cache: ChunkCache::default(),
             held: HashMap::new(),
             waits: 0,
+            moves: 0,
         };
         publisher.write_rules()?;
         Ok(publisher)
@@ -125,7 +141,10 @@ impl Publisher {
             })?;
         }
         self.maps.write_file(key, &value).map_err(|_full| Reason::FileTableFull)?;
-        self.held.insert(owner.file, table.has_unwind_info.then_some(table.rows.len() as u64));
+        let rows = table.has_unwind_info.then_some(table.rows.len() as u64);
+        let pages = u32::try_from(table.pages.len()).unwrap_or(u32::MAX);
+        let first_page = u32::try_from(table.first_page).unwrap_or(u32::MAX);
+        self.held.insert(owner.file, Held { key: **key, value, rows, first_page, pages });
         Ok(value)
     }
 
@@ -138,7 +157,7 @@ impl Publisher {
                 other => return other,
             }
             let victims = self.pool.victims(*owner, table, room.uses, room.now);
-            if victims.is_empty() && !self.pool.has_left() {
+            if victims.is_empty() && !self.gather(room) && !self.pool.has_left() {
                 return Err(PoolError::Full);
             }
             for (file, why) in victims {
@@ -151,6 +170,46 @@ impl Publisher {
                 PoolError::Full
             })?;
         }
+    }
+
+    /// Moves tables that lie scattered closer together, for which nothing has to go; true if there were some.
+    fn gather(&mut self, room: &mut Room<'_>) -> bool {
+        let before = self.moves;
+        while let Some(files) = self.pool.scattered() {
+            for owner in files {
+                match self.relocate(owner, room) {
+                    Ok(()) => self.moves += 1,
+                    // There is room for the next ones when no walk is any more in what these left.
+                    Err(PoolError::Full) => return self.moves > before,
+                    Err(PoolError::Inconsistent) => {
+                        if let Some(key) = (room.evict)(owner.file, Eviction::TableBudget) {
+                            self.forget(owner.file, &key);
+                        }
+                    }
+                }
+            }
+        }
+        self.moves > before
+    }
+
+    /// Moves a table. Walks find it where it was until the kernel knows the new place, and those that began before stay there.
+    fn relocate(&mut self, owner: Owner, room: &mut Room<'_>) -> Result<(), PoolError> {
+        let Held { value, first_page, pages, key, .. } = self.held.get(&owner.file).ok_or(PoolError::Inconsistent)?;
+        let (mut value, key) = (*value, *key);
+        let image =
+            self.cache.image(&self.maps, value.page_base, *first_page, *pages).ok_or(PoolError::Inconsistent)?;
+        let laid = self.pool.relocate(owner, &image)?;
+        value.page_base = laid.page_base;
+        let written = self.write_chunks(&laid.chunks).and_then(|()| self.maps.write_file(&key, &value));
+        written.map_err(|error| {
+            tracing::warn!(%error, file = owner.file.0, "cannot move an unwind table");
+            PoolError::Inconsistent
+        })?;
+        if let Some(held) = self.held.get_mut(&owner.file) {
+            held.value = value;
+        }
+        (room.moved)(owner.file, value);
+        Ok(())
     }
 
     /// Waits until no walk is in what evicted files left.
@@ -208,7 +267,7 @@ impl Publisher {
     }
 
     pub(super) fn counts(&self) -> TableCounts {
-        let rows = self.held.values().flatten();
+        let rows = self.held.values().filter_map(|held| held.rows);
         let (tables, rows) = rows.fold((0, 0), |(tables, sum), rows| (tables + 1, sum + rows));
         TableCounts {
             tables,
@@ -218,6 +277,7 @@ impl Publisher {
             rules: self.dictionary.len() as u64,
             refused_rules: self.dictionary.refused(),
             waits: self.waits,
+            moves: self.moves,
         }
     }
 }
