@@ -17,6 +17,9 @@ pub const KIND_MAPPING: u32 = 6;
 /// `kind` of a [`StackCopy`]; the sample that it belongs to is the next of its CPU.
 pub const KIND_STACK_COPY: u32 = 7;
 
+/// `kind` of a [`ThreadRecord`] (iterator output, not a ring).
+pub const KIND_THREAD: u32 = 8;
+
 /// [`SampleHeader::flags`]: the tick came in kernel mode.
 pub const FLAG_KERNEL_MODE: u32 = 1;
 /// [`SampleHeader::flags`]: some step of the walk followed a frame pointer.
@@ -198,6 +201,57 @@ pub struct MappingRecord {
     pub offset: u64,
 }
 const _: () = assert!(size_of::<MappingRecord>() == 48);
+
+/// [`ThreadRecord::flags`]: it was on a CPU.
+pub const THREAD_ON_CPU: u32 = 1;
+/// [`ThreadRecord::flags`]: the user registers could not be read.
+pub const THREAD_NO_REGISTERS: u32 = 2;
+
+/// Kernel frames of a thread that are kept, a power of two less one.
+pub const MAX_THREAD_KERNEL_FRAMES: usize = 63;
+/// Words of `struct pt_regs`: r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss.
+pub const PT_REGS_WORDS: usize = 21;
+
+/// One thread as it stands, written by the `iter/task` program; `kernel_frames` raw kernel addresses follow, leaf first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ThreadRecord {
+    /// [`KIND_THREAD`].
+    pub kind: u32,
+    /// Process id in the initial PID namespace.
+    pub tgid: u32,
+    /// Thread id in the initial PID namespace.
+    pub tid: u32,
+    /// `self_exec_id` of the task, low 32 bits.
+    pub exec_id: u32,
+    /// `start_boottime` of the group leader, ns since boot.
+    pub start_boottime: u64,
+    /// CLOCK_MONOTONIC, ns.
+    pub time: u64,
+    /// CPU time of the thread so far, ns: while it does not change, the thread has not run.
+    pub runtime: u64,
+    /// When it was last put on a CPU, by the scheduler's clock (near CLOCK_MONOTONIC), ns; 0 where the kernel does not keep it.
+    pub arrival: u64,
+    /// `__state`.
+    pub state: u32,
+    /// `THREAD_*`.
+    pub flags: u32,
+    /// Real user id.
+    pub ruid: u32,
+    /// Effective user id.
+    pub euid: u32,
+    /// Saved user id.
+    pub suid: u32,
+    /// Kernel addresses that follow.
+    pub kernel_frames: u32,
+    /// Name of the thread, NUL padded.
+    pub comm: [u8; COMM_LENGTH],
+    /// Name of the group leader, NUL padded.
+    pub leader_comm: [u8; COMM_LENGTH],
+    /// User registers as the thread entered the kernel; those of a thread on a CPU are older.
+    pub registers: [u64; PT_REGS_WORDS],
+}
+const _: () = assert!(size_of::<ThreadRecord>() == 272);
 
 /// Pages of a stack that are copied at most, from the one that holds the stack pointer upwards.
 pub const COPY_PAGES: usize = 4;

@@ -1,6 +1,6 @@
 //! The maps. Sizes are in `abi::maps`; the rings' sizes are set by the agent at load.
 
-use crate::bpf::state::{CLASSES, Cached, CopyRecord, NewFileRecord, Output, State, Tick};
+use crate::bpf::state::{CLASSES, Cached, CopyRecord, NewFileRecord, Output, State, Thread, Tick};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use profiler_ebpf::abi::counters::Counter;
@@ -73,6 +73,9 @@ pub(crate) static WINDOW: PerCpuArray<[u64; WINDOW_WORDS], { CLASSES as usize }>
 /// The announcement under construction, one entry a class.
 #[btf_map]
 pub(crate) static NEW_FILE: PerCpuArray<NewFileRecord, { CLASSES as usize }> = PerCpuArray::new();
+/// The thread under construction.
+#[btf_map]
+pub(crate) static THREAD: PerCpuArray<Thread, 1> = PerCpuArray::new();
 /// (table page, offset) -> rule code; one 64-bit word an entry, so an interrupt never sees half of one.
 #[btf_map]
 pub(crate) static MEMO: PerCpuArray<[u64; MEMO_SLOTS], 1> = PerCpuArray::new();

@@ -20,6 +20,7 @@ mod rate;
 mod sample;
 mod state;
 mod steps;
+mod threads;
 mod vma;
 
 #[unsafe(no_mangle)]

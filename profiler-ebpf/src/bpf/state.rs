@@ -1,6 +1,9 @@
 //! Per-CPU state. Most has one entry a class: a program of one class may interrupt one of another, never one of its own.
 
-use profiler_ebpf::abi::event::{COMPONENT_LENGTH, COPY_PAGES, FileKey, NewFile, PAGE_BYTES, SampleHeader, StackCopy};
+use profiler_ebpf::abi::event::{
+    COMPONENT_LENGTH, COPY_PAGES, FileKey, MAX_THREAD_KERNEL_FRAMES, NewFile, PAGE_BYTES, SampleHeader, StackCopy,
+    ThreadRecord,
+};
 use profiler_ebpf::abi::maps::FileValue;
 use profiler_ebpf::pace::Grid;
 use profiler_ebpf::unwind::walk::Cursor;
@@ -113,6 +116,13 @@ pub(crate) const WORDS: usize = 2048;
 pub(crate) struct Output {
     pub(crate) head: SampleHeader,
     pub(crate) words: [u64; WORDS],
+}
+
+/// A thread under construction; a word more than its kernel frames, so that a mask bounds the length.
+#[repr(C)]
+pub(crate) struct Thread {
+    pub(crate) head: ThreadRecord,
+    pub(crate) words: [u64; MAX_THREAD_KERNEL_FRAMES + 1],
 }
 
 /// An announcement under construction; room for the 32 components that a mask can reach.

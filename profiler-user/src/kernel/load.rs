@@ -216,12 +216,13 @@ fn load_programs(object: &mut Ebpf) -> Result<Programs, KernelError> {
         typed::<PerfEvent>(object, name)?.load().map_err(KernelError::program(name))?;
     }
     typed::<RawTracePoint>(object, "key_of")?.load().map_err(KernelError::program("key_of"))?;
+    typed::<Iter>(object, "threads")?.load("task", &btf).map_err(KernelError::program("threads"))?;
     typed::<Iter>(object, "inventory")?.load("task_vma", &btf).map_err(KernelError::program("inventory"))?;
     for (name, tracepoint) in TRACEPOINTS {
         typed::<BtfTracePoint>(object, name)?.load(tracepoint, &btf).map_err(KernelError::program(name))?;
     }
     let mut programs = Programs { fds: Vec::new(), facts: Vec::new() };
-    for name in ["sample", "cont", "key_of", "inventory", "process_fork", "process_exec", "process_exit"] {
+    for name in ["sample", "cont", "key_of", "inventory", "threads", "process_fork", "process_exec", "process_exit"] {
         let program = object.program(name).ok_or(KernelError::Missing(name))?;
         programs.add(name, program).map_err(KernelError::program(name))?;
     }

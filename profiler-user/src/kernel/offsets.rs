@@ -18,6 +18,8 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("TASK_SIGNAL", "task_struct", "signal"),
     ("TASK_EXIT_CODE", "task_struct", "exit_code"),
     ("TASK_RUNTIME", "task_struct", "se.sum_exec_runtime"),
+    ("TASK_STATE", "task_struct", "__state"),
+    ("TASK_ON_CPU", "task_struct", "on_cpu"),
     ("CRED_UID", "cred", "uid"),
     ("CRED_SUID", "cred", "suid"),
     ("CRED_EUID", "cred", "euid"),
@@ -69,6 +71,8 @@ pub(super) fn offsets(btf: &Btf) -> Result<Vec<(&'static str, u32)>, KernelError
     }
     found.push(("SIGNAL_TGID_PID", btf.offset("signal_struct", "pids")? + 8 * PIDTYPE_TGID));
     found.push(("MM_VDSO", btf.offset("mm_struct", "context")? + btf.offset("mm_context_t", "vdso")?));
+    // CONFIG_SCHED_INFO.
+    found.push(("TASK_ARRIVAL", btf.offset("task_struct", "sched_info.last_arrival").unwrap_or(0)));
     // struct qstr: hash and length in 8 bytes, then the pointer.
     found.push(("DENTRY_NAME", btf.offset("dentry", "d_name")? + btf.offset("qstr", "name")?));
     let (seconds, nanoseconds) = change_time(btf)?;
