@@ -55,6 +55,8 @@ reasons! {
     JitCodeWithoutFramePointer = 19, "jit code without frame pointer", "The stack ends in code that the process made itself, whose compiler uses the frame pointer's register for something else.";
     CopyTooShort = 20, "stack copy too short", "The stack was walked later, from a copy of its innermost pages, and goes on beyond them.";
     FileQuota = 21, "file quota", "The process ran code of more new files in a short time than one process may have; the stack stops at one that was not taken.";
+    StackHeldUp = 22, "stack held up", "Reading the thread's stack did not end in time: its memory waits for the process itself or for a file system.";
+    ThreadRan = 23, "thread ran", "The thread ran each time that its stack was read and no sample caught it, so no frames are shown that may not belong together.";
     // 32..: records and ticks that are lost.
     RingFull = 32, "ring full", "The ring buffer had no room for the record.";
     TimerLate = 33, "timer late", "The sampling timer fired late and stood for several ticks.";

@@ -8,6 +8,7 @@ mod notify;
 mod pumps;
 mod socket;
 mod sources;
+mod threads;
 
 use crate::config::{Config, DEFAULT_SOCKET, SocketPath, TokenFile};
 use crate::doctor::{self, StartupError};
@@ -164,7 +165,8 @@ impl Running {
 pub fn start(config: &Config) -> anyhow::Result<Running> {
     let proc = Proc::default();
     let symbols = Arc::new(KernelSymbols::of_this_kernel().context("cannot read /proc/kallsyms")?);
-    let Parts { rates, tables, events, control, processes, inventory, counters, losses, attached } = load(config)?;
+    let Parts { rates, tables, events, control, processes, inventory, threads, counters, losses, attached } =
+        load(config)?;
     let inventory = Arc::new(inventory);
     let worker = Worker::start(WorkerConfig {
         executable: "/proc/self/exe".into(),
@@ -176,6 +178,8 @@ pub fn start(config: &Config) -> anyhow::Result<Running> {
     let opener = Opener::start(proc.clone(), Arc::clone(&key_of), OpenerConfig::default())?;
     // Of its own, so that file systems on which perf maps or debug files hang keep no table waiting.
     let perf_maps = Opener::start(proc.clone(), Arc::clone(&key_of), OpenerConfig::default())?;
+    // Of its own, so that memory on which a process lets readers hang keeps no file waiting.
+    let memory = Opener::start(proc.clone(), Arc::clone(&key_of), OpenerConfig::default())?;
     let tables_config = TablesConfig { memory: config.tables_memory };
     let tables = Tables::start(&tables_config, tables, (opener, perf_maps.clone()), key_of, worker.clone())?;
     let recorder = Recorder::start(RecorderConfig { memory: config.recorder_memory, now: clock::mono_now() });
@@ -212,6 +216,8 @@ pub fn start(config: &Config) -> anyhow::Result<Running> {
         proc,
         clocks,
         perf_maps: perf_maps.clone(),
+        threads,
+        memory,
         recorder: recorder.clone(),
         late: late.clone(),
         worker: worker.clone(),

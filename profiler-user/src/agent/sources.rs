@@ -3,11 +3,12 @@
 use super::exact;
 use super::pumps::{RingClocks, identity};
 use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen, ModuleNumber, MonoTime, Ownership, Pid, ProcessId};
-use crate::kernel::{Inventory, KernelSymbols};
+use crate::kernel::{Inventory, KernelSymbols, Threads};
 use crate::late::{Late, Targets};
 use crate::record::Recorder;
 use crate::symbolize::sources::{
-    BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, MissingParts, Processes, printable,
+    BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, MissingParts, Processes, Thread,
+    printable,
 };
 use crate::tables::{Outcome, TableRule, Tables};
 use crate::target::exit::PidFd;
@@ -45,6 +46,8 @@ pub(super) struct Sources {
     pub(super) proc: Proc,
     pub(super) clocks: Arc<RingClocks>,
     pub(super) perf_maps: Opener,
+    pub(super) threads: Threads,
+    pub(super) memory: Opener,
     pub(super) recorder: Recorder,
     pub(super) late: Late,
     pub(super) worker: Worker,
@@ -203,6 +206,10 @@ impl Processes for Sources {
 
     fn cmdline(&self, pid: Pid, most: usize) -> Option<Vec<u8>> {
         self.proc.cmdline(pid, most).ok()
+    }
+
+    fn threads(&self, process: ProcessId, deadline: Duration) -> Result<Vec<Thread>, String> {
+        super::threads::look(self, process, deadline)
     }
 
     fn cpu_clock(&self, process: ProcessId) -> Option<u64> {

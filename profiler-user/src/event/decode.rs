@@ -2,7 +2,7 @@
 
 use super::{
     Class, Comm, CopiedMapping, DecodeError, Event, FileNumber, FileOffset, FileSeen, FrameWord, ImageId, KernelPlaces,
-    MappingSeen, MonoTime, Pid, ProcessFact, ProcessId, Sample, StackCopy, Tid, UserIds,
+    MappingSeen, MonoTime, Pid, ProcessFact, ProcessId, Sample, StackCopy, ThreadSeen, Tid, UserIds,
 };
 use profiler_ebpf::abi::event as abi;
 use profiler_ebpf::abi::frame::FILE_WORD;
@@ -22,6 +22,7 @@ pub fn decode(bytes: &[u8], places: &dyn KernelPlaces) -> Result<Event, DecodeEr
         abi::KIND_NEW_FILE => new_file(bytes).map(Event::File),
         abi::KIND_FORK | abi::KIND_EXEC | abi::KIND_EXIT => process(bytes),
         abi::KIND_MAPPING => mapping(bytes).map(Event::Mapping),
+        abi::KIND_THREAD => thread(bytes, places).map(Event::Thread),
         abi::KIND_STACK_COPY => stack(bytes).map(Event::Stack),
         _ => Err(DecodeError::Kind(kind)),
     }
@@ -167,6 +168,32 @@ fn mapping(bytes: &[u8]) -> Result<MappingSeen, DecodeError> {
         start: head.start,
         end: head.end,
         offset: FileOffset(head.offset),
+    })
+}
+
+/// Bytes of the first whole thread record of some; more may follow it.
+pub(crate) fn thread_length(bytes: &[u8]) -> Result<usize, DecodeError> {
+    let (head, _) = head::<abi::ThreadRecord>(bytes)?;
+    Ok(size_of::<abi::ThreadRecord>() + bounded(head.kernel_frames, abi::MAX_THREAD_KERNEL_FRAMES)? * WORD)
+}
+
+fn thread(bytes: &[u8], places: &dyn KernelPlaces) -> Result<ThreadSeen, DecodeError> {
+    let length = thread_length(bytes)?;
+    let (head, _) = head::<abi::ThreadRecord>(bytes)?;
+    let kernel = bytes.get(size_of::<abi::ThreadRecord>()..length).ok_or(DecodeError::Short(bytes.len()))?;
+    Ok(ThreadSeen {
+        image: image(head.tgid, head.start_boottime, head.exec_id),
+        tid: Tid(head.tid),
+        time: MonoTime(head.time),
+        runtime: head.runtime,
+        arrival: (head.arrival != 0).then_some(MonoTime(head.arrival)),
+        state: head.state,
+        on_cpu: head.flags & abi::THREAD_ON_CPU != 0,
+        uids: UserIds { real: head.ruid, effective: head.euid, saved: head.suid },
+        thread: Comm(head.comm),
+        comm: Comm(head.leader_comm),
+        registers: (head.flags & abi::THREAD_NO_REGISTERS == 0).then_some(head.registers),
+        kernel: frames(kernel, &[], false, places)?,
     })
 }
 

@@ -6,6 +6,7 @@
 mod decode;
 
 pub use decode::decode;
+pub(crate) use decode::thread_length;
 
 use profiler_ebpf::abi::event::{COMM_LENGTH, FileKey};
 use profiler_ebpf::abi::frame::{FILE_WORD, file_and_offset, file_word};
@@ -339,6 +340,38 @@ pub struct MappingSeen {
     pub offset: FileOffset,
 }
 
+/// Words of the user registers in the order of the kernel's `struct pt_regs`.
+pub const REGISTER_WORDS: usize = profiler_ebpf::abi::event::PT_REGS_WORDS;
+
+/// A thread as it stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadSeen {
+    /// Its program.
+    pub image: ImageId,
+    /// Which thread.
+    pub tid: Tid,
+    /// When it was seen.
+    pub time: MonoTime,
+    /// CPU time of the thread so far, ns: while it does not change, the thread has not run.
+    pub runtime: u64,
+    /// When it was last put on a CPU, where the kernel keeps it.
+    pub arrival: Option<MonoTime>,
+    /// The kernel's `__state`: 0 is running or able to, bits from `include/linux/sched.h`.
+    pub state: u32,
+    /// It was on a CPU.
+    pub on_cpu: bool,
+    /// User ids.
+    pub uids: UserIds,
+    /// The thread's name.
+    pub thread: Comm,
+    /// The group leader's name.
+    pub comm: Comm,
+    /// User registers (`struct pt_regs` of x86-64) as it entered the kernel; those of a thread on a CPU are older.
+    pub registers: Option<[u64; REGISTER_WORDS]>,
+    /// Kernel frames, leaf first.
+    pub kernel: Vec<FrameWord>,
+}
+
 /// Everything that the kernel side can report.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -366,6 +399,8 @@ pub enum Event {
     },
     /// A mapping (inventory).
     Mapping(MappingSeen),
+    /// A thread (iterator).
+    Thread(ThreadSeen),
 }
 
 /// Gives kernel addresses their place. Implemented in `kernel/` (kallsyms), so that raw addresses do not leave it.

@@ -21,6 +21,7 @@ pub(super) fn run(input: &[u8], look: Look) {
     match &event {
         Event::Sample(sample) => assert!(sample.frames.len() <= abi::MAX_KERNEL_FRAMES + abi::MAX_USER_FRAMES),
         Event::File(file) => assert!(file.path.len() <= abi::MAX_COMPONENTS * abi::COMPONENT_LENGTH),
+        Event::Thread(thread) => assert!(thread.kernel.len() <= abi::MAX_THREAD_KERNEL_FRAMES),
         Event::Stack(copy) => assert!(copy.bytes.len() <= abi::COPY_PAGES * abi::PAGE_BYTES),
         _ => {}
     }
@@ -51,7 +52,9 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         ..abi::MappingRecord::new_zeroed()
     };
     let copy = abi::StackCopy { kind: abi::KIND_STACK_COPY, length: 64, base: 0x7ff0, ..abi::StackCopy::new_zeroed() };
+    let thread = abi::ThreadRecord { kind: abi::KIND_THREAD, kernel_frames: 2, ..abi::ThreadRecord::new_zeroed() };
     vec![
+        [thread.as_bytes(), &[0x81; 16]].concat(),
         [sample.as_bytes(), frames.as_bytes()].concat(),
         [file.as_bytes(), &components].concat(),
         process(abi::KIND_FORK).as_bytes().to_vec(),

@@ -10,9 +10,10 @@ use crate::encode::EncodeProfile;
 use crate::encode::pprof::Pprof;
 use crate::kind::parameters::Parameters;
 use crate::kind::processes::{self, Listed};
+use crate::kind::profile::Profile;
 use crate::kind::subject::{self, Asked, Known, Subject};
 use crate::kind::viewer::Viewer;
-use crate::kind::{Answer, Kind, KindError, cmdline, cpu, symbol};
+use crate::kind::{Answer, Kind, KindError, cmdline, cpu, symbol, threads};
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
@@ -85,6 +86,7 @@ async fn tree(app: App, caller: Caller, pid: Option<String>, request: Request) -
     let kind = Kind::find(&name).ok_or_else(ApiError::unknown_profile)?;
     match kind.answer {
         Answer::Cpu => profile(asking).await,
+        Answer::Threads => threads(asking).await,
         Answer::Cmdline => command_line(asking).await,
         Answer::Symbol => names(asking, request).await,
         Answer::NoProfile => {
@@ -132,12 +134,35 @@ async fn profile(asking: Asking) -> Result<Response<Body>, ApiError> {
     let subject = asking.subject().await?;
     let viewer = asking.caller.viewer()?;
     let profile = cpu::collect_for(&asking.app.profiler, viewer, subject, request).await?;
-    let bytes = spawn_blocking(move || Pprof.encode(&profile)).await.map_err(KindError::Task)?;
-    let mut response = Response::new(Body::from(bytes));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Pprof.content_type()));
-    let disposition = HeaderValue::from_static("attachment; filename=\"profile\"");
+    attachment(profile, HeaderValue::from_static("attachment; filename=\"profile\"")).await
+}
+
+/// The answer with a profile in pprof's format.
+async fn attachment(profile: Profile, disposition: HeaderValue) -> Result<Response<Body>, ApiError> {
+    let mut response = encoded(profile, &Pprof).await?;
     response.headers_mut().insert(CONTENT_DISPOSITION, disposition);
     Ok(response)
+}
+
+async fn encoded<E: EncodeProfile + Sync>(profile: Profile, format: &'static E) -> Result<Response<Body>, ApiError> {
+    let bytes = spawn_blocking(move || format.encode(&profile)).await.map_err(KindError::Task)?;
+    let mut response = Response::new(Body::from(bytes));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    Ok(response)
+}
+
+async fn threads(asking: Asking) -> Result<Response<Body>, ApiError> {
+    let request = threads::Request::parse(&asking.parameters)?;
+    let subject = asking.subject().await?;
+    let viewer = asking.caller.viewer()?;
+    let profile = threads::collect_for(&asking.app.profiler, viewer, subject, request).await?;
+    // What it is now is what was looked at.
+    asking.check(&subject).await?;
+    match asking.parameters.debug() {
+        0 => attachment(profile, HeaderValue::from_static("attachment; filename=\"goroutine\"")).await,
+        1 => encoded(profile, &Pprof).await,
+        _ => encoded(profile, &Pprof).await,
+    }
 }
 
 async fn command_line(asking: Asking) -> Result<Response<Body>, ApiError> {

@@ -46,6 +46,17 @@ pub enum KernelError {
         "this kernel (older than 6.2?) wants CAP_SYS_ADMIN for the memory of unwind tables: add it, or run as root"
     )]
     PlainPool(#[source] Box<KernelError>),
+    /// An iterator failed.
+    #[error("cannot {action} the iterator over {over}")]
+    Iterator {
+        /// What was tried.
+        action: &'static str,
+        /// What it lists.
+        over: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A system call failed.
     #[error("cannot {action}")]
     System {
@@ -75,6 +86,11 @@ impl KernelError {
         let causes = std::iter::successors(self.source(), |cause| (*cause).source());
         let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
         causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(denied)
+    }
+
+    /// The process that an iterator was to be about is gone.
+    pub(super) fn is_no_such_process(&self) -> bool {
+        matches!(self, KernelError::Iterator { source, .. } if source.raw_os_error() == Some(libc::ESRCH))
     }
 
     pub(super) fn map(action: &'static str, map: &'static str) -> impl FnOnce(aya::maps::MapError) -> KernelError {

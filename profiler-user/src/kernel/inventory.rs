@@ -3,7 +3,8 @@
 //! Both run programs that share one per-CPU state, so one lock lets one caller in at a time.
 
 use super::KernelError;
-use super::syscall::{Attributes, Command, bpf, bpf_fd, put_u64, raw};
+use super::iterator;
+use super::syscall::{Attributes, Command, bpf, put_u64, raw};
 use crate::event::{Event, KernelPlaces, MappingSeen, Pid, decode};
 use aya::maps::{Array, MapData};
 use aya::programs::ProgramFd;
@@ -13,8 +14,6 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 
-/// `BPF_TRACE_ITER` of enum `bpf_attach_type`.
-const TRACE_ITERATOR: u32 = 28;
 /// Mappings that one inventory of one process may return.
 const MAX_MAPPINGS: usize = 200_000;
 
@@ -38,31 +37,14 @@ impl Inventory {
     /// Executable mappings of one process, in address order; none if it is gone.
     pub fn of(&self, pid: Pid) -> Result<Vec<MappingSeen>, KernelError> {
         match self.iterate(Some(pid)) {
-            Err(KernelError::System { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => Ok(vec![]),
+            Err(error) if error.is_no_such_process() => Ok(vec![]),
             other => other,
         }
     }
 
     fn iterate(&self, pid: Option<Pid>) -> Result<Vec<MappingSeen>, KernelError> {
         let _one_at_a_time = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        // union bpf_iter_link_info: { tid, pid, pid_fd }
-        let info = [0u32, pid.map_or(0, |p| p.0), 0, 0];
-        let mut attributes: Attributes = [0; 32];
-        attributes[0] = raw(self.mappings.as_fd());
-        attributes[2] = TRACE_ITERATOR;
-        if pid.is_some() {
-            put_u64(&mut attributes, 4, info.as_ptr() as u64);
-            attributes[6] = 16;
-        }
-        // SAFETY: `info` lives across the call and has the 16 bytes that the attributes state.
-        let link = unsafe { bpf_fd(Command::LinkCreate, &mut attributes, 32) }
-            .map_err(KernelError::system("create the iterator over mappings"))?;
-        let mut attributes: Attributes = [0; 32];
-        attributes[0] = raw(link.as_fd());
-        // SAFETY: no pointers.
-        let iterator = unsafe { bpf_fd(Command::IteratorCreate, &mut attributes, 8) }
-            .map_err(KernelError::system("open the iterator over mappings"))?;
-        read_mappings(File::from(iterator))
+        read_mappings(iterator::open(&self.mappings, pid, "mappings")?)
     }
 
     /// The kernel's own key of an opened file; `None` if it cannot be mapped.
@@ -120,7 +102,8 @@ fn read_mappings(mut iterator: File) -> Result<Vec<MappingSeen>, KernelError> {
     let mut held = 0;
     while found.len() < MAX_MAPPINGS {
         let free = buffer.get_mut(held..).unwrap_or_default();
-        let read = iterator.read(free).map_err(KernelError::system("read the iterator over mappings"))?;
+        let read =
+            iterator.read(free).map_err(|source| KernelError::Iterator { action: "read", over: "mappings", source })?;
         if read == 0 {
             break;
         }

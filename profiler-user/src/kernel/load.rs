@@ -7,7 +7,7 @@ use super::offsets::offsets;
 use super::perf::Timer;
 use super::pool::InnerTemplate;
 use super::rates::Control;
-use super::{Counters, KernelError, Losses, ProgramCost, Rates, Ring, TableMaps};
+use super::{Counters, KernelError, Losses, ProgramCost, Rates, Ring, TableMaps, Threads};
 use aya::maps::of_maps::ArrayOfMaps;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, PerfEvent, Program, ProgramError, ProgramFd, RawTracePoint};
@@ -55,6 +55,8 @@ pub struct Parts {
     pub processes: Ring,
     /// Mappings and keys on demand.
     pub inventory: Inventory,
+    /// Threads on demand.
+    pub threads: Threads,
     /// Counters.
     pub counters: Counters,
     /// Losses of processes.
@@ -118,12 +120,13 @@ pub fn load(config: &LoadConfig) -> Result<Parts, KernelError> {
     tail_calls.set(0, &programs.fd("cont")?, 0).map_err(KernelError::map("write", "PROGRAMS"))?;
     let mut fd = |name| programs.fd(name);
     let inventory = Inventory::new(fd("inventory")?, fd("key_of")?, answer);
+    let threads = Threads::new(fd("threads")?);
     let sampler = fd("sample")?;
     attach_tracepoints(&mut object)?;
     let timer = Timer::start(std::os::fd::AsFd::as_fd(&sampler), config.timer_period_ns)?;
     let rates = Rates::new(timer, settings, watched);
     let attached = Attached { _object: object, _tail_calls: tail_calls, programs: programs.fds, facts: programs.facts };
-    Ok(Parts { rates, tables, events, control, processes, inventory, counters, losses, attached })
+    Ok(Parts { rates, tables, events, control, processes, inventory, threads, counters, losses, attached })
 }
 
 /// Loads the programs of an object, attaches nothing, and says what the kernel said of each.

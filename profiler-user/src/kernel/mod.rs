@@ -7,6 +7,7 @@ mod counters;
 pub mod cpu_clock;
 mod errors;
 mod inventory;
+mod iterator;
 mod kallsyms;
 pub mod landlock;
 mod load;
@@ -22,6 +23,7 @@ pub mod readable;
 mod ring;
 mod syscall;
 mod table_maps;
+mod threads;
 
 pub use counters::{Counters, Losses, ProgramCost};
 pub use errors::KernelError;
@@ -32,6 +34,7 @@ pub use peer_groups::peer_groups;
 pub use rates::Rates;
 pub use ring::Ring;
 pub use table_maps::TableMaps;
+pub use threads::Threads;
 
 /// Bytes of maps beside the ring of samples, the pool of tables and what each CPU has: files, rules, losses, small rings.
 pub const OTHER_MAPS: u64 = 6 << 20;

@@ -3,7 +3,7 @@
 
 use super::subject::Subject;
 use super::viewer::Viewer;
-use crate::record::window::{Span, Window};
+use crate::record::window::{Row, Span, Window};
 use profiler_ebpf::reasons::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -137,11 +137,16 @@ fn amount(account: &Account<'_>) -> String {
 }
 
 fn completeness(account: &Account<'_>) -> Option<String> {
-    let (got, _) = account.got();
+    complete_stacks(&account.window.rows)
+}
+
+/// How many stacks are whole, and why the others are not.
+pub(super) fn complete_stacks(rows: &[Row]) -> Option<String> {
+    let got: u64 = rows.iter().map(|row| row.count).sum();
     if got == 0 {
         return None;
     }
-    let statuses = || account.window.rows.iter().map(|row| (row.status, row.count));
+    let statuses = || rows.iter().map(|row| (row.status, row.count));
     let complete: u64 = statuses().filter(|(status, _)| status.is_complete()).map(|(_, count)| count).sum();
     let share = percent(complete, got);
     let rest = by_reason(statuses().filter(|(status, _)| !status.is_complete()), Some(got));

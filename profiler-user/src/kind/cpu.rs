@@ -285,7 +285,8 @@ fn profile(profiler: &Profiler, collected: &Collected, account: &Account<'_>) ->
     // Asked for at the end: the process may have become another program.
     let main = process_of(&collected.subject).and_then(|process| subject::exe(profiler, process));
     let main = main.as_deref();
-    let input = Input { rows: &account.window.rows, labels, addresses, main, kernel: collected.request.kernel };
+    let input =
+        Input { rows: &account.window.rows, more: &[], labels, addresses, main, kernel: collected.request.kernel };
     let built = builder::build(&profiler.symbolizer, &input);
     let mut comments = comments::sentences(account);
     comments.extend(runtimes::sentences(&runtimes::Samples {

@@ -17,6 +17,7 @@ pub mod profiler;
 mod runtimes;
 pub mod subject;
 pub mod symbol;
+pub mod threads;
 pub mod viewer;
 
 use profile::ValueType;
@@ -26,6 +27,8 @@ use profile::ValueType;
 pub enum Answer {
     /// A CPU profile ([`cpu`]).
     Cpu,
+    /// Threads as they stand ([`threads`]).
+    Threads,
     /// The command line ([`cmdline`]).
     Cmdline,
     /// Names of addresses ([`symbol`]).
@@ -100,10 +103,11 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         name: "goroutine",
-        description: "Stack traces of all current goroutines or threads",
-        sample_types: &[unit("goroutine", "count")],
-        period_type: Some(unit("goroutine", "count")),
-        answer: Answer::NoProfile,
+        description: "Stack traces of all current threads, sleeping or running (a Go program's threads too, not yet its \
+            goroutines). Use debug=2 as a query parameter to see each thread with its state.",
+        sample_types: threads::SAMPLE_TYPES,
+        period_type: Some(threads::PERIOD_TYPE),
+        answer: Answer::Threads,
     },
     Kind {
         name: "heap",

@@ -4,11 +4,14 @@
 //! What is held is bounded in bytes and in time. What cannot wait any longer goes on as it is: not complete, with its reason.
 
 mod programs;
+mod standing;
 mod walk;
 
 use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen, MonoTime, Sample, StackCopy};
 use crate::tables::TableRule;
 use profiler_ebpf::reasons::Reason;
+pub use standing::{Mapped, Standing};
+
 use programs::Programs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

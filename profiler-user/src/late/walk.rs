@@ -62,11 +62,31 @@ impl Place {
 
 /// Walks on. The last frame of `sample` is the one at which the kernel side stopped.
 pub(super) fn walk(sample: &Sample, copy: &StackCopy, maps: &mut impl Maps) -> Walk {
-    let mut walk = Walk { frames: Vec::new(), end: End::Unknown, bad_pc: copy.cursor.pc };
-    let Some(Frame::Native { file, offset }) = sample.frames.last().and_then(|word| word.frame()) else { return walk };
+    let Some(Frame::Native { file, offset }) = sample.frames.last().and_then(|word| word.frame()) else {
+        return Walk { frames: Vec::new(), end: End::Unknown, bad_pc: copy.cursor.pc };
+    };
     let user = sample.frames.iter().filter(|word| !matches!(word.frame(), Some(Frame::Kernel { .. }))).count();
+    walk_on(sample.image, Place::File(file, offset), user, copy, maps)
+}
+
+/// Walks from the frame in which the cursor stands: the first frame of what is found.
+pub(super) fn walk_from_leaf(image: ImageId, copy: &StackCopy, maps: &mut impl Maps) -> Walk {
+    let address = copy.cursor.pc.wrapping_sub(copy.cursor.is_return);
+    match place_of(image, address, copy, maps) {
+        Err(end) => Walk { frames: Vec::new(), end, bad_pc: copy.cursor.pc },
+        Ok(place) => {
+            let mut walk = walk_on(image, place, 1, copy, maps);
+            walk.frames.insert(0, place.word());
+            walk
+        }
+    }
+}
+
+/// Walks on from `place`, beyond so many user frames.
+fn walk_on(image: ImageId, place: Place, user: usize, copy: &StackCopy, maps: &mut impl Maps) -> Walk {
+    let mut walk = Walk { frames: Vec::new(), end: End::Unknown, bad_pc: copy.cursor.pc };
     let mut stack = Copied { copy, registers: copy.registers, short: false };
-    let (mut cursor, mut place) = (copy.cursor, Place::File(file, offset));
+    let (mut cursor, mut place) = (copy.cursor, place);
     walk.end = loop {
         walk.bad_pc = cursor.pc;
         let (code, rule) = match rule_at(place, maps) {
@@ -81,7 +101,7 @@ pub(super) fn walk(sample: &Sample, copy: &StackCopy, maps: &mut impl Maps) -> W
             break End::Ended(stack.reason(outcome, place));
         }
         walk.bad_pc = cursor.pc;
-        place = match place_of(sample.image, cursor.pc.wrapping_sub(cursor.is_return), copy, maps) {
+        place = match place_of(image, cursor.pc.wrapping_sub(cursor.is_return), copy, maps) {
             Ok(place) => place,
             Err(end) => break end,
         };

@@ -163,7 +163,7 @@ impl Owner {
             Event::Exec(fact, exe) => self.processes.exec(fact, exe),
             Event::Known(fact, exe) => self.processes.known(fact, exe),
             Event::Exit { fact, cpu_ns, .. } => self.processes.exit(fact, *cpu_ns),
-            Event::File(_) | Event::Mapping(_) | Event::Stack(_) => {}
+            Event::File(_) | Event::Mapping(_) | Event::Stack(_) | Event::Thread(_) => {}
         }
     }
 

@@ -169,6 +169,7 @@ fn queued_bytes(events: &[Event]) -> u64 {
         Event::File(seen) => seen.path.len(),
         Event::Stack(copy) => copy.bytes.len() + size_of_val(copy.mappings.as_slice()),
         Event::Exec(_, path) | Event::Known(_, path) => path.len(),
+        Event::Thread(thread) => size_of_val(thread.kernel.as_slice()),
         Event::Fork(_) | Event::Exit { .. } | Event::Mapping(_) => 0,
     });
     (size_of_val(events) + outside.sum::<usize>()) as u64

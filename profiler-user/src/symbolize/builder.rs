@@ -22,6 +22,20 @@ pub enum Labels {
     Threads,
     /// `pid`, `comm` too: trees of many processes.
     Processes,
+    /// `thread` alone, so that threads that do the same are one: a process's tree.
+    Names,
+    /// `comm`, `pid` and `thread`: trees of many processes.
+    NamesOfProcesses,
+}
+
+impl Labels {
+    fn with_process(self) -> bool {
+        matches!(self, Labels::Processes | Labels::NamesOfProcesses)
+    }
+
+    fn with_number(self) -> bool {
+        matches!(self, Labels::Threads | Labels::Processes)
+    }
 }
 
 /// What a profile is built from.
@@ -29,6 +43,8 @@ pub enum Labels {
 pub struct Input<'a> {
     /// The samples.
     pub rows: &'a [Row],
+    /// More labels, of as many rows as there are lists.
+    pub more: &'a [Vec<Label>],
     /// Labels.
     pub labels: Labels,
     /// Addresses.
@@ -71,12 +87,13 @@ pub fn build(symbolizer: &Symbolizer, input: &Input<'_>) -> Built {
     }
     let mut samples: BTreeMap<(Vec<usize>, Vec<Label>), (u64, u64)> = BTreeMap::new();
     let mut native_only = BTreeMap::new();
-    for (row, stack) in input.rows.iter().zip(&stacks) {
+    let more = input.more.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+    for ((row, stack), more) in input.rows.iter().zip(&stacks).zip(more) {
         if let Some(reason) = lacks_functions(row, stack, &names) {
             *native_only.entry((row.image, reason)).or_default() += row.count;
         }
         let locations = stack.iter().filter_map(|point| tables.location(*point)).collect();
-        let sum = samples.entry((locations, labels_of(row, input.labels))).or_default();
+        let sum = samples.entry((locations, labels_of(row, input.labels, more))).or_default();
         sum.0 = sum.0.saturating_add(row.count);
         sum.1 = sum.1.saturating_add(row.value);
     }
@@ -125,9 +142,10 @@ fn lacks_functions(row: &Row, stack: &[CodePoint], names: &Names) -> Option<Reas
     })
 }
 
-fn labels_of(row: &Row, labels: Labels) -> Vec<Label> {
-    let mut list = Vec::with_capacity(5);
-    if labels == Labels::Processes {
+fn labels_of(row: &Row, labels: Labels, more: &[Label]) -> Vec<Label> {
+    let mut list = Vec::with_capacity(5 + more.len());
+    list.extend_from_slice(more);
+    if labels.with_process() {
         list.push(Label::Text("comm", row.comm.to_text()));
         list.push(Label::Text("pid", row.image.process.pid.to_string()));
     }
@@ -135,7 +153,9 @@ fn labels_of(row: &Row, labels: Labels) -> Vec<Label> {
         list.push(Label::Text("reason", row.status.name().to_owned()));
     }
     list.push(Label::Text("thread", row.thread.to_text()));
-    list.push(Label::Number("tid", i64::from(row.tid.0)));
+    if labels.with_number() {
+        list.push(Label::Number("tid", i64::from(row.tid.0)));
+    }
     list.sort();
     list
 }

@@ -2,7 +2,7 @@
 
 use super::Symbolizer;
 use super::sources::{
-    BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, MissingParts, Processes,
+    BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, MissingParts, Processes, Thread,
 };
 use crate::event::{Comm, FileNumber, FileOffset, Frame, FrameWord, ImageId, MappingSeen};
 use crate::event::{ModuleNumber, MonoTime, Ownership, Pid, ProcessId, Tid};
@@ -184,6 +184,8 @@ pub(crate) struct FakeProcesses {
     pub(crate) prepared: Mutex<Vec<Option<ProcessId>>>,
     /// What the process is while it lives, if it is not user 1000's.
     pub(crate) ownership: Mutex<Option<Ownership>>,
+    /// Where its threads stand.
+    pub(crate) threads: Mutex<Vec<Thread>>,
 }
 
 impl Default for FakeProcesses {
@@ -194,6 +196,7 @@ impl Default for FakeProcesses {
             exited: Arc::default(),
             prepared: Mutex::default(),
             ownership: Mutex::default(),
+            threads: Mutex::default(),
         }
     }
 }
@@ -232,6 +235,11 @@ impl Processes for FakeProcesses {
 
     fn cmdline(&self, pid: Pid, _: usize) -> Option<Vec<u8>> {
         self.alive(pid).map(|_| b"/usr/bin/demo\0--depth\x0010\0".to_vec())
+    }
+
+    fn threads(&self, process: ProcessId, _: Duration) -> Result<Vec<Thread>, String> {
+        let threads = self.threads.lock().expect("no test panics with it");
+        Ok(if self.is(process) { threads.clone() } else { Vec::new() })
     }
 
     fn cpu_clock(&self, process: ProcessId) -> Option<u64> {

@@ -2,7 +2,10 @@
 //! kernel, live facts of processes. Traits only: the agent implements them over `kernel/`, `tables/`, `target/` and
 //! `worker/`, so that nothing behind this border knows aya, `/proc` or a descriptor.
 
-use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen, ModuleNumber, MonoTime, Ownership, Pid, ProcessId};
+use crate::event::{
+    FileNumber, FileOffset, FrameWord, ImageId, MappingSeen, ModuleNumber, MonoTime, Ownership, Pid, ProcessId,
+    ThreadSeen,
+};
 use crate::worker::api::{FileFacts, Symbolized};
 use profiler_ebpf::reasons::Reason;
 use std::future::Future;
@@ -85,6 +88,17 @@ pub trait KernelNames: Send + Sync {
     fn symbol(&self, module: ModuleNumber, offset: u64) -> Option<KernelSymbol>;
 }
 
+/// A thread as it stood, with the frames that were found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// What the kernel said of it.
+    pub seen: ThreadSeen,
+    /// Frames, leaf first: kernel frames, then user frames.
+    pub frames: Vec<FrameWord>,
+    /// How the user stack ended; [`Reason::ThreadRan`] if it ran whenever its stack was read.
+    pub status: Reason,
+}
+
 /// Live facts of processes.
 pub trait Processes: Send + Sync {
     /// Executable mappings now; empty if the process is gone or they cannot be read. Blocking.
@@ -98,6 +112,9 @@ pub trait Processes: Send + Sync {
     fn owner(&self, process: ProcessId) -> Ownership;
     /// The bytes of its command line, at most so many.
     fn cmdline(&self, pid: Pid, most: usize) -> Option<Vec<u8>>;
+    /// Its threads as they stand, by number, none of them stopped for it; none if it is gone. The error is a sentence.
+    /// Blocking, to about the deadline.
+    fn threads(&self, process: ProcessId, deadline: Duration) -> Result<Vec<Thread>, String>;
     /// ns of CPU time of its whole life until now, by the scheduler's own account.
     fn cpu_clock(&self, process: ProcessId) -> Option<u64>;
     /// ns of CPU time of the whole lives of the children that it has waited for, and of theirs; told in clock ticks.

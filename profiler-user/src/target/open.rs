@@ -11,6 +11,7 @@ mod attempt;
 mod below;
 mod debug;
 mod jit_dump;
+mod memory;
 mod moved_text;
 mod parts;
 mod path;
@@ -21,6 +22,7 @@ mod ways;
 
 pub use attempt::{Attempt, Refusal, Way};
 pub use jit_dump::is_jit_dump;
+pub use memory::Part;
 pub use moved_text::{MovedText, TextSegment};
 pub use pool::{Opener, OpenerConfig, OpenerCounts};
 
@@ -189,6 +191,9 @@ pub enum OpenError {
         /// Why not.
         refusal: Refusal,
     },
+    /// The memory of the process may not be read.
+    #[error("cannot open the memory of the process")]
+    Memory(#[source] io::Error),
     /// A file system did not answer in time.
     #[error("opening the file took longer than {0:?}")]
     Deadline(Duration),
@@ -201,6 +206,11 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// There was no answer in time.
+    pub fn is_late(&self) -> bool {
+        matches!(self, OpenError::Deadline(_) | OpenError::Stuck(_))
+    }
+
     /// The loss as it is counted.
     pub fn reason(&self) -> Reason {
         match self {

@@ -14,7 +14,7 @@ fn profile(labels: Labels) -> Profile {
     let real = mappings();
     let addresses = if labels == Labels::Threads { Addresses::Real(&real) } else { Addresses::Synthetic };
     let rows = [row(&usual_stack()), row(&usual_stack()), row(&usual_stack()[1..])];
-    let built = build(&symbolizer, &Input { rows: &rows, labels, addresses, main: None, kernel: true });
+    let built = build(&symbolizer, &Input { rows: &rows, more: &[], labels, addresses, main: None, kernel: true });
     Profile {
         sample_types: SAMPLE_TYPES.to_vec(),
         period_type: PERIOD_TYPE,

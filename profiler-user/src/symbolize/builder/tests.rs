@@ -10,7 +10,7 @@ fn build_rows(rows: &[Row], labels: Labels) -> Built {
     let real = mappings();
     let addresses = if labels == Labels::Threads { Addresses::Real(&real) } else { Addresses::Synthetic };
     let (symbolizer, _) = symbolizer();
-    build(&symbolizer, &Input { rows, labels, addresses, main: None, kernel: true })
+    build(&symbolizer, &Input { rows, more: &[], labels, addresses, main: None, kernel: true })
 }
 
 fn names(built: &Built, sample: usize) -> Vec<&str> {
@@ -96,7 +96,7 @@ fn without_kernel_frames_the_time_stays() {
     let (symbolizer, _) = symbolizer();
     let rows = [row(&usual_stack()), row(&usual_stack()[1..])];
     let addresses = Addresses::Synthetic;
-    let input = Input { rows: &rows, labels: Labels::Threads, addresses, main: None, kernel: false };
+    let input = Input { rows: &rows, more: &[], labels: Labels::Threads, addresses, main: None, kernel: false };
     let built = build(&symbolizer, &input);
     assert_eq!(built.samples.len(), 1);
     assert_eq!(built.samples[0].values, [2, 20_000_000]);
@@ -111,7 +111,7 @@ fn the_main_binary_is_found_although_no_frame_is_in_it() {
     let (rows, real) = ([of_thread], mappings());
     let check = |main: Option<&str>, wanted: &str| {
         let addresses = Addresses::Real(&real);
-        let input = Input { rows: &rows, labels: Labels::Threads, addresses, main, kernel: true };
+        let input = Input { rows: &rows, more: &[], labels: Labels::Threads, addresses, main, kernel: true };
         assert_eq!(build(&symbolizer, &input).mappings[0].file, wanted, "{main:?}");
     };
     check(Some("/usr/bin/demo"), "/usr/bin/demo");

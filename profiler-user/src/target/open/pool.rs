@@ -4,8 +4,8 @@
 //! `max_stuck` are replaced; when all threads are stuck, files are refused at once.
 
 use super::{
-    DebugFound, DebugWanted, KeyOf, MAX_FILE_SIZE, MovedText, OpenError, Opened, PartFound, PartsWanted, debug,
-    jit_dump, moved_text, open, parts, perf_map,
+    DebugFound, DebugWanted, KeyOf, MAX_FILE_SIZE, MovedText, OpenError, Opened, Part, PartFound, PartsWanted, debug,
+    jit_dump, memory, moved_text, open, parts, perf_map,
 };
 use crate::event::{FileSeen, ProcessId};
 use crate::target::proc::Proc;
@@ -177,6 +177,11 @@ impl Opener {
         self.ask(Box::new(move |shared| moved_text::find(&shared.proc, process, &addresses)), deadline)
     }
 
+    /// Copies of parts of a process's memory, each up to its first byte that cannot be read, within `deadline`. Blocks.
+    pub fn memory(&self, process: ProcessId, parts: Vec<Part>, deadline: Duration) -> Result<Vec<Vec<u8>>, OpenError> {
+        self.ask(Box::new(move |shared| memory::copy(&shared.proc, process, &parts)), deadline)
+    }
+
     /// What was done so far.
     pub fn counts(&self) -> OpenerCounts {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -189,7 +194,7 @@ impl Opener {
         if result.is_err() {
             self.shared.failed.fetch_add(1, Ordering::Relaxed);
         }
-        if matches!(result, Err(OpenError::Deadline(_) | OpenError::Stuck(_))) {
+        if result.as_ref().is_err_and(OpenError::is_late) {
             self.shared.late.fetch_add(1, Ordering::Relaxed);
         }
         result

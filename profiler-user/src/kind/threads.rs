@@ -1,0 +1,286 @@
+//! `goroutine`: the stacks of all threads as they stand. Nothing is stopped: who sleeps is walked where it stands, who runs is
+//! caught by the sampler.
+
+mod comments;
+mod wait;
+
+use super::KindError;
+use super::parameters::Parameters;
+use super::profile::{Label, Profile, ValueType};
+use super::profiler::Profiler;
+use super::subject::{self, Subject};
+use super::viewer::Viewer;
+use super::{missing_parts, runtimes};
+use crate::event::{ImageId, MappingSeen, MonoTime, ProcessId, Tid};
+use crate::record::Filter;
+use crate::record::window::{Row, Selection, Span};
+use crate::symbolize::builder::{self, Input, Labels};
+use crate::symbolize::layout::Addresses;
+use crate::symbolize::sources::Thread;
+use crate::watch::{Hz, Target};
+use profiler_ebpf::reasons::Reason;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::spawn_blocking;
+
+/// The column, as Go has it.
+pub const SAMPLE_TYPES: &[ValueType] = &[PERIOD_TYPE];
+/// What a period measures.
+pub const PERIOD_TYPE: ValueType = ValueType { kind: "goroutine", unit: "count" };
+
+/// How long a request waits for the tables of its target's files.
+const PREPARATION: Duration = Duration::from_secs(3);
+/// How long the threads of one process may take; ten thousand take well below a second.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long the sampler runs to catch those who run.
+const CATCH: Duration = Duration::from_millis(50);
+/// Times that it does, until somebody who ran each time is shown without a stack.
+const CATCHES: usize = 4;
+const MINUTE: u64 = 60_000_000_000;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Keep kernel frames.
+    pub kernel: bool,
+    /// One sample a thread, with its number and its wait in minutes; else equal ones are summed.
+    pub each: bool,
+}
+
+impl Request {
+    /// Reads parameters; `seconds` by Go's rules.
+    pub fn parse(parameters: &Parameters) -> Result<Self, KindError> {
+        parameters.check_named()?;
+        if parameters.given("seconds").is_some() {
+            let text =
+                "the threads are told as they stand now: there is no difference over \"seconds\" of them here yet";
+            return Err(KindError::NotImplemented(text.to_owned()));
+        }
+        if parameters.given("ago").is_some() {
+            return Err(KindError::BadRequest(
+                "where threads stood is not recorded: \"ago\" cannot be asked for".to_owned(),
+            ));
+        }
+        Ok(Request { kernel: parameters.switch("kernel", false)?, each: parameters.debug() >= 2 })
+    }
+}
+
+/// Threads, and how they were found.
+struct Found {
+    threads: Vec<Thread>,
+    /// Those that the sampler caught.
+    caught: BTreeSet<(ImageId, Tid)>,
+    /// When.
+    time: MonoTime,
+    /// Processes that could not be looked at.
+    failed: usize,
+}
+
+/// Makes the profile of what the viewer may see of its subject. Dropping the future gives everything back.
+pub async fn collect_for(
+    profiler: &Profiler,
+    viewer: Viewer,
+    subject: Subject,
+    request: Request,
+) -> Result<Profile, KindError> {
+    let looking = profiler.clone();
+    let mut found = blocking(move || look(&looking, viewer, &subject)).await??;
+    for _ in 0..CATCHES {
+        let ran: Vec<(ImageId, Tid)> = found.threads.iter().filter(|thread| ran(thread)).map(key).collect();
+        if ran.is_empty() {
+            break;
+        }
+        let target = match &subject {
+            Subject::Host => Target::Host,
+            Subject::Process(known) => Target::Process(known.id),
+        };
+        let watched = profiler.watch.sample(target, Hz::MAX);
+        let (from, _) = profiler.processes.now();
+        tokio::time::sleep(CATCH).await;
+        drop(watched);
+        let catching = profiler.clone();
+        found = blocking(move || {
+            catch(&catching, &mut found, from);
+            found
+        })
+        .await?;
+    }
+    let profiler = profiler.clone();
+    blocking(move || finish(&profiler, viewer, subject, request, &found)).await?
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, KindError> {
+    spawn_blocking(work).await.map_err(KindError::Task)
+}
+
+fn ran(thread: &Thread) -> bool {
+    thread.status == Reason::ThreadRan
+}
+
+fn key(thread: &Thread) -> (ImageId, Tid) {
+    (thread.seen.image, thread.seen.tid)
+}
+
+/// Looks at all threads. Blocking.
+fn look(profiler: &Profiler, viewer: Viewer, subject: &Subject) -> Result<Found, KindError> {
+    let mut found = Found { threads: Vec::new(), caught: BTreeSet::new(), time: profiler.processes.now().0, failed: 0 };
+    match subject {
+        Subject::Process(known) => {
+            let gone = || KindError::NotFound(format!("process {} has exited: it has no threads", known.id.pid));
+            if !known.alive {
+                return Err(gone());
+            }
+            profiler.processes.prepare(Some(known.id), PREPARATION);
+            found.threads = profiler.processes.threads(known.id, LOOK).map_err(KindError::NotImplemented)?;
+            if found.threads.is_empty() {
+                return Err(gone());
+            }
+        }
+        Subject::Host => {
+            profiler.processes.prepare(None, PREPARATION);
+            let listed = viewer.visible(profiler, profiler.recorder.processes(Filter::Alive));
+            for info in listed {
+                match profiler.processes.threads(info.id, LOOK) {
+                    Ok(mut threads) => found.threads.append(&mut threads),
+                    Err(_) => found.failed += 1,
+                }
+            }
+        }
+    }
+    if let Viewer::User(uid) = viewer {
+        let his = |thread: &Thread| {
+            let uids = thread.seen.uids;
+            [uids.real, uids.effective, uids.saved].iter().all(|id| *id == uid)
+        };
+        found.threads.retain(his);
+    }
+    found.time = profiler.processes.now().0;
+    Ok(found)
+}
+
+/// Gives those who ran the stack in which they were sampled most since `from`; whom no sample met is looked at again. Blocking.
+fn catch(profiler: &Profiler, found: &mut Found, from: MonoTime) {
+    let (to, _) = profiler.processes.now();
+    profiler.processes.drained(to);
+    let processes: BTreeSet<ProcessId> =
+        found.threads.iter().filter(|thread| ran(thread)).map(|thread| thread.seen.image.process).collect();
+    let selection = Selection::Processes(processes.clone());
+    let mut most: HashMap<(ImageId, Tid), Row> = HashMap::new();
+    for row in profiler.recorder.query(selection, Span { from, to }).map(|window| window.rows).unwrap_or_default() {
+        let known = most.entry((row.image, row.tid)).or_insert_with(|| row.clone());
+        if (row.status.is_complete(), row.count) > (known.status.is_complete(), known.count) {
+            *known = row;
+        }
+    }
+    for thread in found.threads.iter_mut().filter(|thread| ran(thread)) {
+        if let Some(row) = most.remove(&key(thread)) {
+            (thread.frames, thread.status) = (row.stack.to_vec(), row.status);
+            (thread.seen.state, thread.seen.on_cpu) = (0, true);
+            found.caught.insert(key(thread));
+        }
+    }
+    let missing: BTreeSet<ProcessId> =
+        found.threads.iter().filter(|thread| ran(thread)).map(|thread| thread.seen.image.process).collect();
+    for process in missing {
+        let Ok(again) = profiler.processes.threads(process, LOOK) else { continue };
+        let mut again: HashMap<(ImageId, Tid), Thread> =
+            again.into_iter().map(|thread| (key(&thread), thread)).collect();
+        // Who is not there any more has ended.
+        found.threads.retain_mut(|thread| {
+            if thread.seen.image.process != process || !ran(thread) {
+                return true;
+            }
+            again.remove(&key(thread)).map(|now| *thread = now).is_some()
+        });
+    }
+}
+
+/// Makes the profile. Blocking.
+fn finish(
+    profiler: &Profiler,
+    viewer: Viewer,
+    subject: Subject,
+    request: Request,
+    found: &Found,
+) -> Result<Profile, KindError> {
+    let mappings: Vec<MappingSeen> = match &subject {
+        Subject::Host => Vec::new(),
+        Subject::Process(known) => profiler.processes.mappings(known.id),
+    };
+    if let (Subject::Process(known), Viewer::User(uid)) = (&subject, viewer)
+        && found.threads.is_empty()
+    {
+        return Err(KindError::Forbidden(format!("process {} is not wholly user {uid}'s any more", known.id.pid)));
+    }
+    let rows: Vec<Row> = found.threads.iter().map(row).collect();
+    let more: Vec<Vec<Label>> = found.threads.iter().map(|thread| labels(profiler, thread, request.each)).collect();
+    let (labels, addresses) = match &subject {
+        Subject::Process(_) => (Labels::Names, Addresses::Real(&mappings)),
+        Subject::Host => (Labels::NamesOfProcesses, Addresses::Synthetic),
+    };
+    let main = match &subject {
+        Subject::Process(known) => subject::exe(profiler, known.id),
+        Subject::Host => None,
+    };
+    let input = Input { rows: &rows, more: &more, labels, addresses, main: main.as_deref(), kernel: request.kernel };
+    let built = builder::build(&profiler.symbolizer, &input);
+    let mut comments = comments::sentences(&subject, viewer, found, &rows);
+    comments.extend(runtimes::sentences(&runtimes::Samples {
+        rows: &rows,
+        native_only: &built.native_only,
+        mappings: &mappings,
+        files: profiler.symbolizer.files(),
+        exe: &|image: ImageId| subject::exe(profiler, image.process),
+    }));
+    comments.extend(missing_parts::sentences(&rows, profiler.symbolizer.files()));
+    if let Subject::Process(known) = &subject {
+        profiler.books.put(known.id, built.book);
+    }
+    let (now, wall) = profiler.processes.now();
+    let back = i64::try_from(now.0.saturating_sub(found.time.0)).unwrap_or(0);
+    let mut samples = built.samples;
+    // A thread is counted; it has no value beside that.
+    samples.iter_mut().for_each(|sample| sample.values.truncate(SAMPLE_TYPES.len()));
+    Ok(Profile {
+        sample_types: SAMPLE_TYPES.to_vec(),
+        period_type: PERIOD_TYPE,
+        period: 1,
+        time_nanos: wall.saturating_sub(back),
+        duration_nanos: 0,
+        mappings: built.mappings,
+        functions: built.functions,
+        locations: built.locations,
+        samples,
+        comments,
+    })
+}
+
+fn row(thread: &Thread) -> Row {
+    Row {
+        image: thread.seen.image,
+        tid: thread.seen.tid,
+        thread: thread.seen.thread,
+        comm: thread.seen.comm,
+        stack: Arc::from(thread.frames.as_slice()),
+        status: thread.status,
+        count: 1,
+        value: 0,
+    }
+}
+
+/// What it does, what it waits for; if each thread is shown, its number and for how long it has waited.
+fn labels(profiler: &Profiler, thread: &Thread, each: bool) -> Vec<Label> {
+    let seen = &thread.seen;
+    let mut list = vec![Label::Text("state", wait::state(seen).to_owned())];
+    let wait = wait::wait(seen, profiler.symbolizer.kernel());
+    list.extend(wait.map(|wait| Label::Text("wait", wait.to_owned())));
+    if each {
+        list.push(Label::Number("tid", i64::from(seen.tid.0)));
+        // When it was last put on a CPU: it has not run long since.
+        let since = seen.arrival.filter(|_| seen.state != 0).map_or(seen.time, |arrival| arrival);
+        let minutes = seen.time.0.saturating_sub(since.0) / MINUTE;
+        list.extend((minutes > 0).then(|| Label::Number("minutes", i64::try_from(minutes).unwrap_or(i64::MAX))));
+    }
+    list
+}
