@@ -75,8 +75,9 @@ mod tests {
 
     #[test]
     fn what_children_used_is_accounted_once_they_are_waited_for() {
-        let child =
-            Child::shell("(for i in $(seq 100000); do :; done); (for i in $(seq 100000); do :; done); read line");
+        // Each uses many ticks, however fast the CPU is.
+        let burn = "(i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done)";
+        let child = Child::shell(&format!("{burn}; {burn}; read line"));
         let proc = Proc::default();
         let start = start_ns(proc.stat(child.pid()).expect("stat").start_ticks);
         let id = ProcessId { pid: child.pid(), start };

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Waits for a condition; fails the test after ten seconds.
+/// Waits for a condition; fails the test after a minute.
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !condition() {
-        assert!(Instant::now() < deadline, "waited ten seconds: {what}");
+        assert!(Instant::now() < deadline, "waited a minute: {what}");
         std::thread::yield_now();
     }
 }
