@@ -2,7 +2,7 @@
 
 use crate::command::flags::Reach;
 use crate::command::printable::clean_lines;
-use crate::command::{CommandError, bundle, completions, man, pprof, record as recording, top};
+use crate::command::{CommandError, bundle, completions, dump, man, pprof, record as recording, top};
 use crate::config::{Config, ConfigError, Settings, Size};
 use crate::doctor::{self, StartupError};
 use crate::exit::Exit;
@@ -58,6 +58,8 @@ pub enum Command {
     Top(Box<top::Arguments>),
     /// Take a profile from a running agent and open it with `go tool pprof`.
     Pprof(Box<pprof::Arguments>),
+    /// Print the stacks of all threads of a process as they stand, without stopping it.
+    Dump(dump::Arguments),
     /// Print a script that completes this command line in a shell.
     Completions(completions::Arguments),
     /// Print the manual.
@@ -235,6 +237,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Record(arguments)) => ended(recording::run(&arguments)),
         Some(Command::Top(arguments)) => ended(top::run(&arguments).map(|()| Exit::Done.into())),
         Some(Command::Pprof(arguments)) => ended(pprof::run(&arguments).map(|()| Exit::Done.into())),
+        Some(Command::Dump(arguments)) => ended(dump::run(&arguments).map(|()| Exit::Done.into())),
         Some(Command::Completions(arguments)) => {
             ended(completions::run(&arguments, Cli::documented()).map(|()| Exit::Done.into()))
         }

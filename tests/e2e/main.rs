@@ -40,6 +40,8 @@ mod kernels;
 mod late;
 // Processes that begin, become something else, and end.
 mod life;
+// Threads as they stand.
+mod threads;
 // Whether the judges themselves are right: programs' clocks against perf and gdb, without the agent.
 mod oracles;
 // Profiles as input of the Go compiler.

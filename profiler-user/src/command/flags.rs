@@ -74,6 +74,7 @@ impl Window {
             ago: None,
             children: self.children,
             no_kernel: self.no_kernel,
+            stacks: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod bundle;
 pub mod completions;
+pub mod dump;
 pub mod functions;
 pub mod man;
 pub mod pprof;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// The kind that is meant unless another is named.
 pub(super) const CPU: &str = "profile";
+/// The kind that tells where threads stand.
+const THREADS: &str = "goroutine";
 /// The rate of a window unless another is said, as agents have it.
 pub(super) const DEFAULT_HZ: u32 = 99;
 
@@ -59,13 +61,36 @@ pub struct Question {
     pub children: bool,
     /// Without kernel frames.
     pub no_kernel: bool,
+    /// The stacks of all threads as text.
+    pub stacks: Option<Stacks>,
+}
+
+/// How threads are told as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stacks {
+    /// With kernel frames.
+    pub kernel: bool,
 }
 
 impl Question {
     /// A question for CPU time.
     pub fn cpu(who: Who, seconds: u32) -> Self {
         let seconds = Some(seconds);
-        Question { who, kind: CPU.to_owned(), seconds, hz: None, ago: None, children: false, no_kernel: false }
+        Question {
+            who,
+            kind: CPU.to_owned(),
+            seconds,
+            hz: None,
+            ago: None,
+            children: false,
+            no_kernel: false,
+            stacks: None,
+        }
+    }
+
+    /// A question for the stacks of all threads, as text.
+    pub fn stacks(who: Who, kernel: bool) -> Self {
+        Question { kind: THREADS.to_owned(), seconds: None, stacks: Some(Stacks { kernel }), ..Question::cpu(who, 0) }
     }
 
     /// Its parameters.
@@ -78,6 +103,8 @@ impl Question {
             number("ago", self.ago),
             switch("children", self.children, "1"),
             switch("kernel", self.no_kernel, "0"),
+            switch("kernel", self.stacks.is_some_and(|stacks| stacks.kernel), "1"),
+            switch("debug", self.stacks.is_some(), "2"),
         ];
         Parameters(all.into_iter().flatten().collect())
     }

@@ -11,7 +11,6 @@ use super::question::{CPU, Question, Who};
 use super::source::Source;
 use super::{CommandError, program, progress, report, runtime, say, write_out};
 use crate::client::ClientError;
-use crate::doctor::StartupError;
 use crate::encode::pprof::decode::decode;
 use crate::encode::pprof::message::Profile;
 use crate::kind::KindError;
@@ -88,23 +87,7 @@ fn source(arguments: &Arguments, runtime: &Runtime) -> Result<Source, CommandErr
     if arguments.no_agent {
         return Source::here(base);
     }
-    let agent = arguments.reach.agent();
-    let nobody = match runtime.block_on(agent.is_there()) {
-        Ok(()) => return Ok(Source::Agent(agent)),
-        Err(error) if arguments.reach.is_said() => return Err(error.into()),
-        Err(ClientError::NoAgent { source, .. }) => source,
-        Err(error) => return Err(error.into()),
-    };
-    match Source::here(base) {
-        Ok(here) => {
-            say(&format!("pprofd: no agent answers at {}: sampling by this process", agent.place()));
-            Ok(here)
-        }
-        Err(CommandError::Startup(StartupError::Host { exit, text })) => {
-            Err(CommandError::Neither { place: agent.place().to_string(), why: nobody.to_string(), cause: text, exit })
-        }
-        Err(error) => Err(error),
-    }
+    Source::of(&arguments.reach, base, runtime)
 }
 
 async fn record(source: &Source, arguments: &Arguments) -> Result<ExitCode, CommandError> {

@@ -1,16 +1,19 @@
 //! Whoever answers a command's questions: a running agent, or the agent's parts in this process.
 
-use super::{CommandError, Question, Who};
+use super::flags::Reach;
+use super::{CommandError, Question, Who, say};
 use crate::agent::{self, Running};
-use crate::client::{Agent, Process};
+use crate::client::{Agent, ClientError, Process};
 use crate::config::Settings;
 use crate::doctor::StartupError;
 use crate::encode::EncodeProfile;
 use crate::encode::pprof::Pprof;
+use crate::encode::text::Stacks;
 use crate::kind::profiler::Profiler;
 use crate::kind::subject::{self, Subject};
 use crate::kind::viewer::Viewer;
-use crate::kind::{Answer, Kind, KindError, cpu, processes};
+use crate::kind::{Kind, KindError, processes, table};
+use tokio::runtime::Runtime;
 use tokio::task::spawn_blocking;
 
 /// Whoever answers.
@@ -22,6 +25,30 @@ pub(super) enum Source {
 }
 
 impl Source {
+    /// The agent; without one, its parts in this process, with that rate of all processes. Blocking.
+    pub(super) fn of(reach: &Reach, hz: u32, runtime: &Runtime) -> Result<Source, CommandError> {
+        let agent = reach.agent();
+        let nobody = match runtime.block_on(agent.is_there()) {
+            Ok(()) => return Ok(Source::Agent(agent)),
+            Err(error) if reach.is_said() => return Err(error.into()),
+            Err(ClientError::NoAgent { source, .. }) => source,
+            Err(error) => return Err(error.into()),
+        };
+        match Source::here(hz) {
+            Ok(here) => {
+                say(&format!("pprofd: no agent answers at {}: sampling by this process", agent.place()));
+                Ok(here)
+            }
+            Err(CommandError::Startup(StartupError::Host { exit, text })) => Err(CommandError::Neither {
+                place: agent.place().to_string(),
+                why: nobody.to_string(),
+                cause: text,
+                exit,
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Starts the parts in this process, with a rate of all processes; whoever is asked for has the question's. Blocking.
     pub(super) fn here(hz: u32) -> Result<Source, CommandError> {
         let settings = Settings { hz: Some(hz.into()), ..Settings::default() };
@@ -29,7 +56,7 @@ impl Source {
         Ok(Source::Here(Box::new(agent::start_quietly(&config)?)))
     }
 
-    /// A profile, as pprof's bytes.
+    /// A profile, as pprof's bytes, or as text if that is asked for.
     pub(super) async fn profile(&self, question: &Question) -> Result<Vec<u8>, CommandError> {
         match self {
             Source::Agent(agent) => Ok(agent.get(&question.path()?, question.waits()).await?),
@@ -70,10 +97,6 @@ fn process(listed: processes::Listed) -> Process {
 
 async fn made_here(profiler: &Profiler, question: &Question) -> Result<Vec<u8>, KindError> {
     let kind = Kind::find(&question.kind).ok_or_else(|| KindError::NotFound("Unknown profile".to_owned()))?;
-    if kind.answer != Answer::Cpu {
-        return Err(KindError::NotImplemented(format!("there is no {} profile in this version", kind.name)));
-    }
-    let request = cpu::Request::parse(&question.parameters(), profiler.max_seconds)?;
     let subject = match question.who {
         Who::Host => Subject::Host,
         Who::Process(asked) => {
@@ -82,6 +105,9 @@ async fn made_here(profiler: &Profiler, question: &Question) -> Result<Vec<u8>, 
             Subject::Process(found.map_err(KindError::Task)??)
         }
     };
-    let profile = cpu::collect(profiler, subject, request).await?;
-    spawn_blocking(move || Pprof.encode(&profile)).await.map_err(KindError::Task)
+    let profile = table::collect(profiler, Viewer::All, subject, kind, &question.parameters()).await?;
+    let stacks = question.stacks.is_some();
+    spawn_blocking(move || if stacks { Stacks.encode(&profile) } else { Pprof.encode(&profile) })
+        .await
+        .map_err(KindError::Task)
 }

@@ -1,6 +1,7 @@
 //! Bytes of a format: one file (or folder) a format, one trait a shape of answer. Pure.
 
 pub mod pprof;
+pub mod text;
 
 use crate::kind::profile::Profile;
 

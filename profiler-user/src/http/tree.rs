@@ -8,12 +8,13 @@ use super::error::{ApiError, method_not_allowed, text};
 use super::{MAX_BODY, html, lists, query};
 use crate::encode::EncodeProfile;
 use crate::encode::pprof::Pprof;
+use crate::encode::text::{Counts, Stacks};
 use crate::kind::parameters::Parameters;
 use crate::kind::processes::{self, Listed};
 use crate::kind::profile::Profile;
 use crate::kind::subject::{self, Asked, Known, Subject};
 use crate::kind::viewer::Viewer;
-use crate::kind::{Answer, Kind, KindError, cmdline, cpu, symbol, threads};
+use crate::kind::{Answer, Kind, KindError, cmdline, cpu, symbol, table};
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
@@ -86,7 +87,7 @@ async fn tree(app: App, caller: Caller, pid: Option<String>, request: Request) -
     let kind = Kind::find(&name).ok_or_else(ApiError::unknown_profile)?;
     match kind.answer {
         Answer::Cpu => profile(asking).await,
-        Answer::Threads => threads(asking).await,
+        Answer::Threads => named(asking, kind).await,
         Answer::Cmdline => command_line(asking).await,
         Answer::Symbol => names(asking, request).await,
         Answer::NoProfile => {
@@ -134,34 +135,43 @@ async fn profile(asking: Asking) -> Result<Response<Body>, ApiError> {
     let subject = asking.subject().await?;
     let viewer = asking.caller.viewer()?;
     let profile = cpu::collect_for(&asking.app.profiler, viewer, subject, request).await?;
-    attachment(profile, HeaderValue::from_static("attachment; filename=\"profile\"")).await
+    attachment(profile, "attachment; filename=\"profile\"").await
 }
 
 /// The answer with a profile in pprof's format.
-async fn attachment(profile: Profile, disposition: HeaderValue) -> Result<Response<Body>, ApiError> {
-    let mut response = encoded(profile, &Pprof).await?;
-    response.headers_mut().insert(CONTENT_DISPOSITION, disposition);
+async fn attachment(profile: Profile, disposition: &str) -> Result<Response<Body>, ApiError> {
+    let mut response = encoded(profile, Pprof).await?;
+    if let Ok(disposition) = HeaderValue::try_from(disposition) {
+        response.headers_mut().insert(CONTENT_DISPOSITION, disposition);
+    }
     Ok(response)
 }
 
-async fn encoded<E: EncodeProfile + Sync>(profile: Profile, format: &'static E) -> Result<Response<Body>, ApiError> {
+async fn encoded(
+    profile: Profile,
+    format: impl EncodeProfile + Copy + Send + 'static,
+) -> Result<Response<Body>, ApiError> {
     let bytes = spawn_blocking(move || format.encode(&profile)).await.map_err(KindError::Task)?;
     let mut response = Response::new(Body::from(bytes));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     Ok(response)
 }
 
-async fn threads(asking: Asking) -> Result<Response<Body>, ApiError> {
-    let request = threads::Request::parse(&asking.parameters)?;
+/// One of the kinds that Go calls named: with texts beside the profile.
+async fn named(asking: Asking, kind: &'static Kind) -> Result<Response<Body>, ApiError> {
+    asking.parameters.check_named()?;
     let subject = asking.subject().await?;
     let viewer = asking.caller.viewer()?;
-    let profile = threads::collect_for(&asking.app.profiler, viewer, subject, request).await?;
+    let profile = table::collect(&asking.app.profiler, viewer, subject, kind, &asking.parameters).await?;
     // What it is now is what was looked at.
     asking.check(&subject).await?;
     match asking.parameters.debug() {
-        0 => attachment(profile, HeaderValue::from_static("attachment; filename=\"goroutine\"")).await,
-        1 => encoded(profile, &Pprof).await,
-        _ => encoded(profile, &Pprof).await,
+        0 => {
+            let delta = if asking.parameters.given("seconds").is_some() { "-delta" } else { "" };
+            attachment(profile, &format!("attachment; filename=\"{}{delta}\"", kind.name)).await
+        }
+        1 => encoded(profile, Counts { name: kind.name }).await,
+        _ => encoded(profile, Stacks).await,
     }
 }
 

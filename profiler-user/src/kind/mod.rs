@@ -7,6 +7,7 @@ mod clocks;
 pub mod cmdline;
 mod comments;
 pub mod cpu;
+pub mod difference;
 #[cfg(test)]
 pub(crate) mod fakes;
 mod missing_parts;
@@ -17,6 +18,7 @@ pub mod profiler;
 mod runtimes;
 pub mod subject;
 pub mod symbol;
+pub mod table;
 pub mod threads;
 pub mod viewer;
 

@@ -46,6 +46,16 @@ impl Parameters {
         self.get("debug").and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
+    /// Seconds between the two profiles whose difference is asked for, if it is: Go's `seconds` of a named profile.
+    pub fn difference(&self, max_seconds: u32) -> Result<Option<u32>, KindError> {
+        self.check_named()?;
+        let Some(seconds) = self.given("seconds") else { return Ok(None) };
+        match seconds.parse() {
+            Ok(seconds) if seconds <= max_seconds => Ok(Some(seconds)),
+            _ => Err(KindError::BadRequest(format!("\"seconds\" is at most {max_seconds} here (--max-seconds)"))),
+        }
+    }
+
     /// Go's checks of a named profile, in Go's order and words.
     pub fn check_named(&self) -> Result<(), KindError> {
         let Some(seconds) = self.given("seconds") else { return Ok(()) };

@@ -10,7 +10,7 @@ pub struct ValueType {
 }
 
 /// A range of addresses that a file (or pseudo file) fills.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mapping {
     /// First address.
     pub start: u64,
@@ -49,7 +49,7 @@ pub struct Line {
 }
 
 /// An address with its lines: the innermost inlined call first, the real function last.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
     /// Index of the mapping; every location has one.
     pub mapping: usize,

@@ -21,7 +21,7 @@ use crate::watch::{Hz, Target};
 use profiler_ebpf::reasons::Reason;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
 
 /// The column, as Go has it.
@@ -31,6 +31,8 @@ pub const PERIOD_TYPE: ValueType = ValueType { kind: "goroutine", unit: "count" 
 
 /// How long a request waits for the tables of its target's files.
 const PREPARATION: Duration = Duration::from_secs(3);
+/// The same of the whole host: files that have no table then are named as such.
+const HOST_PREPARATION: Duration = Duration::from_secs(10);
 /// How long the threads of one process may take; ten thousand take well below a second.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long the sampler runs to catch those who run.
@@ -49,14 +51,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// Reads parameters; `seconds` by Go's rules.
+    /// Reads parameters.
     pub fn parse(parameters: &Parameters) -> Result<Self, KindError> {
-        parameters.check_named()?;
-        if parameters.given("seconds").is_some() {
-            let text =
-                "the threads are told as they stand now: there is no difference over \"seconds\" of them here yet";
-            return Err(KindError::NotImplemented(text.to_owned()));
-        }
         if parameters.given("ago").is_some() {
             return Err(KindError::BadRequest(
                 "where threads stood is not recorded: \"ago\" cannot be asked for".to_owned(),
@@ -138,8 +134,16 @@ fn look(profiler: &Profiler, viewer: Viewer, subject: &Subject) -> Result<Found,
             }
         }
         Subject::Host => {
-            profiler.processes.prepare(None, PREPARATION);
-            let listed = viewer.visible(profiler, profiler.recorder.processes(Filter::Alive));
+            let mut listed = viewer.visible(profiler, profiler.recorder.processes(Filter::Alive));
+            // As in profiles of CPU time: who asks is no part of what is asked about.
+            listed.retain(|info| info.id.pid.0 != std::process::id());
+            let end = Instant::now() + HOST_PREPARATION;
+            for info in &listed {
+                let left = end.saturating_duration_since(Instant::now());
+                if !left.is_zero() {
+                    profiler.processes.prepare(Some(info.id), left);
+                }
+            }
             for info in listed {
                 match profiler.processes.threads(info.id, LOOK) {
                     Ok(mut threads) => found.threads.append(&mut threads),
@@ -284,3 +288,6 @@ fn labels(profiler: &Profiler, thread: &Thread, each: bool) -> Vec<Label> {
     }
     list
 }
+
+#[cfg(test)]
+mod tests;
