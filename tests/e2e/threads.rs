@@ -191,7 +191,10 @@ fn the_difference_of_two_looks() {
     let path = format!("/pid/{}/debug/pprof/goroutine?seconds=6", target.pid());
     let answer = std::thread::scope(|scope| {
         let asked = scope.spawn(|| agent.get(&path).ok());
-        std::thread::sleep(Duration::from_secs(3));
+        // By then it has been looked at once, and the other look is seconds away.
+        let count = || std::fs::read_dir(format!("/proc/{}/task", target.pid())).unwrap().count();
+        let begun = count();
+        wait::until_true("30 more threads, one each 0.1 s", Duration::from_mins(1), || count() >= begun + 30);
         target.signal(rustix::process::Signal::USR1);
         asked.join().unwrap()
     });
@@ -223,7 +226,7 @@ fn texts_as_tools_parse_them() {
         assert!(state.ends_with("]:"), "{head}");
         assert!(numbers.insert(number.parse::<u32>().unwrap()), "{head} is there twice");
         let rest: Vec<&str> = lines.collect();
-        assert!(!rest.is_empty() && rest.len() % 2 == 0, "{block}");
+        assert!(!rest.is_empty() && rest.len().is_multiple_of(2), "{block}");
         for pair in rest.chunks(2) {
             assert!(pair[0].ends_with(')') && !pair[0].starts_with('\t') && pair[1].starts_with('\t'), "{block}");
         }

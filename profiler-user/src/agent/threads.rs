@@ -26,8 +26,8 @@ const BATCH_DEADLINE: Duration = Duration::from_secs(1);
 /// How long one stack may take, if the batch with it took too long.
 const STACK_DEADLINE: Duration = Duration::from_millis(50);
 
-/// Threads that are looked at in one round, with where they stand.
-type Standings = Vec<(ThreadSeen, Result<Standing, Reason>)>;
+/// A thread, and where it stands.
+type Seen = (ThreadSeen, Result<Standing, Reason>);
 
 /// Looks at all threads of a process.
 pub(super) fn look(sources: &Sources, process: ProcessId, deadline: Duration) -> Result<Vec<Thread>, String> {
@@ -47,7 +47,7 @@ pub(super) fn look(sources: &Sources, process: ProcessId, deadline: Duration) ->
             let registers = thread.registers.as_ref().ok_or(Reason::NoRegisters).and_then(Standing::new);
             (thread, registers)
         };
-        let walked = walk(sources, standing.into_iter().map(with_registers).collect(), end);
+        let walked = walk(sources, &standing.into_iter().map(with_registers).collect::<Vec<_>>(), end);
         let after: BTreeMap<Tid, ThreadSeen> =
             seen(sources, process)?.into_iter().map(|thread| (thread.tid, thread)).collect();
         for thread in walked {
@@ -90,7 +90,7 @@ fn ran(seen: ThreadSeen) -> Thread {
 }
 
 /// Walks the stacks of threads, a batch at a time.
-fn walk(sources: &Sources, threads: Standings, end: Instant) -> Vec<Thread> {
+fn walk(sources: &Sources, threads: &[Seen], end: Instant) -> Vec<Thread> {
     let targets = LateTargets { tables: sources.tables.clone(), inventory: sources.inventory.clone() };
     let mut mapped: BTreeMap<ImageId, Mapped<'_>> = BTreeMap::new();
     let mut found = Vec::with_capacity(threads.len());
@@ -132,11 +132,7 @@ fn deeper(
 }
 
 /// The beginnings of stacks, as many as threads.
-fn copy(
-    sources: &Sources,
-    batch: &[(ThreadSeen, Result<Standing, Reason>)],
-    end: Instant,
-) -> Vec<Result<Vec<u8>, Reason>> {
+fn copy(sources: &Sources, batch: &[Seen], end: Instant) -> Vec<Result<Vec<u8>, Reason>> {
     let part = |standing: &Result<Standing, Reason>| match standing {
         Ok(standing) => Part { address: standing.stack(), length: SHORT },
         Err(_) => Part { address: 0, length: 0 },

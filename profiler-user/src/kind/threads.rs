@@ -245,7 +245,9 @@ fn finish(
     let back = i64::try_from(now.0.saturating_sub(found.time.0)).unwrap_or(0);
     let mut samples = built.samples;
     // A thread is counted; it has no value beside that.
-    samples.iter_mut().for_each(|sample| sample.values.truncate(SAMPLE_TYPES.len()));
+    for sample in &mut samples {
+        sample.values.truncate(SAMPLE_TYPES.len());
+    }
     Ok(Profile {
         sample_types: SAMPLE_TYPES.to_vec(),
         period_type: PERIOD_TYPE,

@@ -75,9 +75,11 @@ fn quoted(text: &str) -> String {
             '\t' => quoted.push_str("\\t"),
             '\r' => quoted.push_str("\\r"),
             letter if u32::from(letter) < 0x20 || letter == '\u{7f}' => {
-                _ = write!(quoted, "\\x{:02x}", u32::from(letter))
+                _ = write!(quoted, "\\x{:02x}", u32::from(letter));
             }
-            letter if letter.is_control() => _ = write!(quoted, "\\u{:04x}", u32::from(letter)),
+            letter if letter.is_control() => {
+                _ = write!(quoted, "\\u{:04x}", u32::from(letter));
+            }
             letter => quoted.push(letter),
         }
     }

@@ -60,6 +60,7 @@ fn in_line(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
     use crate::kind::profile::{Function, Line, Mapping};
@@ -77,7 +78,7 @@ mod tests {
                     let file = if name.starts_with('_') { "" } else { "/src/a:b.c" };
                     let (name, system_name, file) = ((*name).to_owned(), String::new(), file.to_owned());
                     functions.push(Function { name, system_name, file, start_line: 1 });
-                    let line = Line { function: at, line: at as i64 + 10, column: 0 };
+                    let line = Line { function: at, line: i64::try_from(at).expect("few") + 10, column: 0 };
                     locations.push(Location { mapping: 0, address: 0x1000 + at as u64 * 16, lines: vec![line] });
                 }
                 of_sample.push(at);

@@ -149,7 +149,7 @@ mod tests {
         };
         number.parse::<u32>().is_ok()
             && !state.is_empty()
-            && rest.len() % 2 == 0
+            && rest.len().is_multiple_of(2)
             && rest.chunks(2).all(|pair| function(pair[0]) && file(pair[1]))
     }
 
