@@ -35,7 +35,7 @@ fn help_says_everything() {
 /// What is typed in scripts: a flag or command that is renamed is seen.
 #[test]
 fn the_help_of_each_command() {
-    for command in ["serve", "doctor", "record", "top", "pprof", "completions", "man"] {
+    for command in ["serve", "doctor", "record", "top", "pprof", "dump", "completions", "man"] {
         let output = pprofd(&[command, "--help"], &[]);
         assert_eq!(output.status.code(), Some(0), "{command}");
         insta::assert_snapshot!(format!("help_of_{command}"), String::from_utf8(output.stdout).expect("text"));
