@@ -74,6 +74,9 @@ reasons! {
     KernelHidden = 67, "kernel symbols hidden", "The kernel's symbols are not readable (needs CAP_SYSLOG).";
     ProcessGone = 68, "process gone", "The process had exited, or run another program, before the names of the code that it made were read.";
     NotAsked = 69, "not asked", "There was no time left to ask for the name.";
+    OlderThanAgent = 70, "older than the agent", "The thread was there before the agent, so nobody saw what created it; where it began is shown instead.";
+    FirstThread = 71, "first thread", "The first thread of its process: fork made it.";
+    CreationNotSeen = 72, "creation not seen", "The record of what created the thread was lost or had to make room; where it began is shown instead.";
 }
 
 impl Reason {

@@ -200,15 +200,16 @@ fn budgets() -> String {
     let rooms = [
         record::PROCESS_TABLE,
         record::QUEUE_BYTES,
+        record::LIVE_BYTES,
         late::MAX_BYTES,
         tables::FILE_RECORDS,
         kernel::OTHER_MAPS,
         PROGRAM,
     ];
-    let [processes, queue, late, files, maps, program] = rooms.map(Size);
+    let [processes, queue, live, late, files, maps, program] = rooms.map(Size);
     let sum = Size(config.memory_budget().0 + rooms.iter().sum::<u64>());
     format!(
-        "Memory: the budgets above, with {processes} for the table of processes, {queue} for what waits to be recorded, {late} for \
+        "Memory: the budgets above, with {processes} for the table of processes, {queue} for what waits to be recorded, {live} for what created threads, {late} for \
          stacks that wait for a table, {files} for records of files, {maps} for other maps in the kernel (and {} for each CPU) and \
          {program} for the program itself, add up to {sum} by default; they bound the agent's resident and locked memory. Profiles \
          that are being made take what they need beside it. Each of the {} symbol workers may map {} while it works.\n\

@@ -42,6 +42,8 @@ mod late;
 mod life;
 // Threads as they stand.
 mod threads;
+// What created them.
+mod threads_created;
 // Whether the judges themselves are right: programs' clocks against perf and gdb, without the agent.
 mod oracles;
 // Profiles as input of the Go compiler.

@@ -51,6 +51,9 @@ counters! {
     StackCopies = 112, "kernel_stack_copies", "Stacks that were copied because the walk met a file without a table";
     StackCopiesRefused = 113, "kernel_stack_copies_refused", "Stacks that were not copied because too many were, or the ring is too full";
     FilesOverQuota = 114, "kernel_files_over_quota", "Meetings of new files whose process had brought too many lately; each is announced when it is met later";
+    ThreadExitsLost = 115, "kernel_thread_exits_lost", "Exits of threads that found no room in their ring: what created them is remembered until their process ends";
+    NewThreads = 116, "kernel_new_threads", "Threads that were made, with the stack of their maker put into the ring";
+    NewThreadsLost = 117, "kernel_new_threads_lost", "Threads whose making was not recorded: the ring was full, or the program was at work on that CPU";
 }
 
 const _: () = {

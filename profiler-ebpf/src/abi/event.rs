@@ -20,6 +20,9 @@ pub const KIND_STACK_COPY: u32 = 7;
 /// `kind` of a [`ThreadRecord`] (iterator output, not a ring).
 pub const KIND_THREAD: u32 = 8;
 
+/// `kind` of a [`ThreadExit`].
+pub const KIND_THREAD_EXIT: u32 = 9;
+
 /// [`SampleHeader::flags`]: the tick came in kernel mode.
 pub const FLAG_KERNEL_MODE: u32 = 1;
 /// [`SampleHeader::flags`]: some step of the walk followed a frame pointer.
@@ -40,7 +43,7 @@ pub const MAX_KERNEL_FRAMES: usize = 127;
 pub struct SampleHeader {
     /// [`KIND_SAMPLE`].
     pub kind: u32,
-    /// Source: 0 the CPU timer. Selects the per-CPU state too.
+    /// Source: 0 the CPU timer, 1 a thread that is made. Selects the per-CPU state too.
     pub class: u32,
     /// How the user stack ended: a code of [`crate::reasons::Reason`].
     pub status: u32,
@@ -58,11 +61,11 @@ pub struct SampleHeader {
     pub start_boottime: u64,
     /// CLOCK_MONOTONIC, ns.
     pub time: u64,
-    /// What the sample stands for, in ns of CPU time.
+    /// What the sample stands for, in ns of CPU time; of class 1 `start_boottime` of the new thread.
     pub value: u64,
     /// How many events it stands for, 16.16 fixed point.
     pub count: u32,
-    /// Reserved for labels of later kinds (0).
+    /// Of class 1 the new thread's id, else 0.
     pub labels: u32,
     /// Real, effective and saved user ids of the task.
     pub ruid: u32,
@@ -226,6 +229,8 @@ pub struct ThreadRecord {
     pub exec_id: u32,
     /// `start_boottime` of the group leader, ns since boot.
     pub start_boottime: u64,
+    /// `start_boottime` of the thread itself.
+    pub thread_start: u64,
     /// CLOCK_MONOTONIC, ns.
     pub time: u64,
     /// CPU time of the thread so far, ns: while it does not change, the thread has not run.
@@ -251,7 +256,26 @@ pub struct ThreadRecord {
     /// User registers as the thread entered the kernel; those of a thread on a CPU are older.
     pub registers: [u64; PT_REGS_WORDS],
 }
-const _: () = assert!(size_of::<ThreadRecord>() == 272);
+const _: () = assert!(size_of::<ThreadRecord>() == 280);
+
+/// A thread ended that was not the last of its process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ThreadExit {
+    /// [`KIND_THREAD_EXIT`].
+    pub kind: u32,
+    /// Process id in the initial PID namespace.
+    pub tgid: u32,
+    /// Thread id in the initial PID namespace.
+    pub tid: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// `start_boottime` of the group leader, ns since boot.
+    pub start_boottime: u64,
+    /// `start_boottime` of the thread itself.
+    pub thread_start: u64,
+}
+const _: () = assert!(size_of::<ThreadExit>() == 32);
 
 /// Pages of a stack that are copied at most, from the one that holds the stack pointer upwards.
 pub const COPY_PAGES: usize = 4;

@@ -57,15 +57,37 @@ pub(crate) fn process_exec(context: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A thread ended; the record is sent with the last one of its process.
+/// A thread ended; with the last one its process does.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub(crate) fn process_exit(context: BtfTracePointContext) -> i32 {
     // SAFETY: the tracepoint's first argument is the task.
     let task = unsafe { read_volatile(context.as_ptr() as *const u64) };
     if field32(field(task, TASK_SIGNAL.load()), SIGNAL_LIVE.load()) == 0 {
         emit(2, KIND_EXIT, task, 0);
+    } else {
+        thread_exit(task);
     }
     0
+}
+
+#[inline(always)]
+fn thread_exit(task: u64) {
+    let record = ThreadExit {
+        kind: KIND_THREAD_EXIT,
+        tgid: field32(task, TASK_TGID.load()),
+        tid: field32(task, TASK_PID.load()),
+        reserved: 0,
+        start_boottime: field(field(task, TASK_LEADER.load()), TASK_START.load()),
+        thread_start: field(task, TASK_START.load()),
+    };
+    // SAFETY: a plain structure on the stack.
+    let sent = unsafe {
+        let (ring, from) = (&raw const PROCESSES as *mut c_void, (&raw const record) as *mut c_void);
+        bpf_ringbuf_output(ring, from, size_of::<ThreadExit>() as u64, BPF_RB_NO_WAKEUP)
+    };
+    if sent != 0 {
+        add(Counter::ThreadExitsLost, 1);
+    }
 }
 
 #[inline(always)]

@@ -13,6 +13,8 @@ use profiler_ebpf::unwind::window::Window;
 pub(crate) const CLASSES: u32 = 4;
 /// The CPU timer.
 pub(crate) const CLASS_CPU: u32 = 0;
+/// Threads that are made.
+pub(crate) const CLASS_THREAD: u32 = 1;
 /// Inventory and `key_of`: run by the agent, one at a time.
 pub(crate) const CLASS_INVENTORY: u32 = 3;
 

@@ -70,6 +70,7 @@ fn describe(task: *const u8, head: &mut ThreadRecord) {
         head.tid = member(task, &TASK_PID);
         head.exec_id = exec_id as u32;
         head.start_boottime = member(leader, &TASK_START);
+        head.thread_start = member(task, &TASK_START);
         head.time = bpf_ktime_get_ns();
         head.runtime = member(task, &TASK_RUNTIME);
         head.arrival = if TASK_ARRIVAL.load() == 0 { 0 } else { member(task, &TASK_ARRIVAL) };

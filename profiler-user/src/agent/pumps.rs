@@ -2,7 +2,7 @@
 //! clock.
 
 use super::exact;
-use crate::event::{DecodeError, Event, FileNumber, Frame, MonoTime, ProcessId, Sample, StackCopy, decode};
+use crate::event::{Class, DecodeError, Event, FileNumber, Frame, MonoTime, ProcessId, Sample, StackCopy, decode};
 use crate::kernel::{Counters, Inventory, KernelSymbols, Losses, Ring, memory};
 use crate::late::Late;
 use crate::record::{Filter, Recorder};
@@ -207,8 +207,15 @@ impl Pumps {
             Some(copy) => self.late.hold(sample, copy)?,
             None => sample,
         };
-        self.samples.add(sample.status, 1);
+        self.count(&sample);
         Some(sample)
+    }
+
+    /// Only the CPU timer's are samples of CPU time.
+    fn count(&self, sample: &Sample) {
+        if sample.class == Class::Cpu {
+            self.samples.add(sample.status, 1);
+        }
     }
 
     /// Late stacks go on to the recorder.
@@ -216,7 +223,7 @@ impl Pumps {
         while !self.stopped() {
             self.late.work(|samples| {
                 for sample in &samples {
-                    self.samples.add(sample.status, 1);
+                    self.count(sample);
                     self.tables.used(sample);
                 }
                 self.record(samples.into_iter().map(Event::Sample).collect());

@@ -242,6 +242,10 @@ impl Processes for Sources {
         })
     }
 
+    fn since_boot(&self, time: MonoTime) -> u64 {
+        clock::since_boot(time)
+    }
+
     fn now(&self) -> (MonoTime, i64) {
         clock::now()
     }

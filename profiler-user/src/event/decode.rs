@@ -22,6 +22,7 @@ pub fn decode(bytes: &[u8], places: &dyn KernelPlaces) -> Result<Event, DecodeEr
         abi::KIND_NEW_FILE => new_file(bytes).map(Event::File),
         abi::KIND_FORK | abi::KIND_EXEC | abi::KIND_EXIT => process(bytes),
         abi::KIND_MAPPING => mapping(bytes).map(Event::Mapping),
+        abi::KIND_THREAD_EXIT => thread_exit(bytes),
         abi::KIND_THREAD => thread(bytes, places).map(Event::Thread),
         abi::KIND_STACK_COPY => stack(bytes).map(Event::Stack),
         _ => Err(DecodeError::Kind(kind)),
@@ -38,7 +39,7 @@ fn sample(bytes: &[u8], places: &dyn KernelPlaces) -> Result<Sample, DecodeError
     let (kernel, user) = frame_bytes(&head, tail)?;
     let frames = frames(kernel, user, head.flags & abi::FLAG_KERNEL_MODE != 0, places)?;
     Ok(Sample {
-        class: class(head.class)?,
+        class: class(&head)?,
         status: Reason::from_code(head.status).ok_or(DecodeError::Code(head.status))?,
         kernel_mode: head.flags & abi::FLAG_KERNEL_MODE != 0,
         kernel_thread: head.flags & abi::FLAG_KERNEL_THREAD != 0,
@@ -46,7 +47,7 @@ fn sample(bytes: &[u8], places: &dyn KernelPlaces) -> Result<Sample, DecodeError
         image: image(head.tgid, head.start_boottime, head.exec_id),
         tid: Tid(head.tid),
         time: MonoTime(head.time),
-        value: head.value,
+        value: if head.class == 0 { head.value } else { 0 },
         late_ticks: head.late_ticks,
         uids: UserIds { real: head.ruid, effective: head.euid, saved: head.suid },
         thread: Comm(head.comm),
@@ -56,10 +57,11 @@ fn sample(bytes: &[u8], places: &dyn KernelPlaces) -> Result<Sample, DecodeError
     })
 }
 
-fn class(code: u32) -> Result<Class, DecodeError> {
-    match code {
+fn class(head: &abi::SampleHeader) -> Result<Class, DecodeError> {
+    match head.class {
         0 => Ok(Class::Cpu),
-        _ => Err(DecodeError::Code(code)),
+        1 => Ok(Class::NewThread { tid: Tid(head.labels), start: head.value }),
+        code => Err(DecodeError::Code(code)),
     }
 }
 
@@ -185,6 +187,7 @@ fn thread(bytes: &[u8], places: &dyn KernelPlaces) -> Result<ThreadSeen, DecodeE
         image: image(head.tgid, head.start_boottime, head.exec_id),
         tid: Tid(head.tid),
         time: MonoTime(head.time),
+        start: head.thread_start,
         runtime: head.runtime,
         arrival: (head.arrival != 0).then_some(MonoTime(head.arrival)),
         state: head.state,
@@ -195,6 +198,12 @@ fn thread(bytes: &[u8], places: &dyn KernelPlaces) -> Result<ThreadSeen, DecodeE
         registers: (head.flags & abi::THREAD_NO_REGISTERS == 0).then_some(head.registers),
         kernel: frames(kernel, &[], false, places)?,
     })
+}
+
+fn thread_exit(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (head, _) = head::<abi::ThreadExit>(bytes)?;
+    let process = ProcessId { pid: Pid(head.tgid), start: head.start_boottime };
+    Ok(Event::ThreadExit { process, tid: Tid(head.tid), start: head.thread_start })
 }
 
 fn stack(bytes: &[u8]) -> Result<StackCopy, DecodeError> {

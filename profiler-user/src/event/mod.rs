@@ -214,6 +214,13 @@ pub enum Ownership {
 pub enum Class {
     /// The CPU timer.
     Cpu,
+    /// A thread that was made: the sample is its maker's.
+    NewThread {
+        /// The new thread.
+        tid: Tid,
+        /// Its own start, ns since boot.
+        start: u64,
+    },
 }
 
 /// One sample.
@@ -352,6 +359,8 @@ pub struct ThreadSeen {
     pub tid: Tid,
     /// When it was seen.
     pub time: MonoTime,
+    /// Its own start, ns since boot.
+    pub start: u64,
     /// CPU time of the thread so far, ns: while it does not change, the thread has not run.
     pub runtime: u64,
     /// When it was last put on a CPU, where the kernel keeps it.
@@ -396,6 +405,15 @@ pub enum Event {
         cpu_ns: u64,
         /// Wait status.
         exit_code: u32,
+    },
+    /// A thread ended that was not the last of its process.
+    ThreadExit {
+        /// Its process.
+        process: ProcessId,
+        /// Which thread.
+        tid: Tid,
+        /// Its own start, ns since boot.
+        start: u64,
     },
     /// A mapping (inventory).
     Mapping(MappingSeen),

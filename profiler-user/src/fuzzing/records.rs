@@ -53,7 +53,11 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     };
     let copy = abi::StackCopy { kind: abi::KIND_STACK_COPY, length: 64, base: 0x7ff0, ..abi::StackCopy::new_zeroed() };
     let thread = abi::ThreadRecord { kind: abi::KIND_THREAD, kernel_frames: 2, ..abi::ThreadRecord::new_zeroed() };
+    let ended = abi::ThreadExit { kind: abi::KIND_THREAD_EXIT, tgid: 11, tid: 12, ..abi::ThreadExit::new_zeroed() };
+    let made = abi::SampleHeader { class: 1, labels: 12, ..sample };
     vec![
+        ended.as_bytes().to_vec(),
+        [made.as_bytes(), frames.as_bytes()].concat(),
         [thread.as_bytes(), &[0x81; 16]].concat(),
         [sample.as_bytes(), frames.as_bytes()].concat(),
         [file.as_bytes(), &components].concat(),

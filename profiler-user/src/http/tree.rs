@@ -87,7 +87,7 @@ async fn tree(app: App, caller: Caller, pid: Option<String>, request: Request) -
     let kind = Kind::find(&name).ok_or_else(ApiError::unknown_profile)?;
     match kind.answer {
         Answer::Cpu => profile(asking).await,
-        Answer::Threads => named(asking, kind).await,
+        Answer::Threads | Answer::ThreadCreate => named(asking, kind).await,
         Answer::Cmdline => command_line(asking).await,
         Answer::Symbol => names(asking, request).await,
         Answer::NoProfile => {
@@ -170,8 +170,8 @@ async fn named(asking: Asking, kind: &'static Kind) -> Result<Response<Body>, Ap
             let delta = if asking.parameters.given("seconds").is_some() { "-delta" } else { "" };
             attachment(profile, &format!("attachment; filename=\"{}{delta}\"", kind.name)).await
         }
-        1 => encoded(profile, Counts { name: kind.name }).await,
-        _ => encoded(profile, Stacks).await,
+        2.. if kind.answer == Answer::Threads => encoded(profile, Stacks).await,
+        _ => encoded(profile, Counts { name: kind.name }).await,
     }
 }
 

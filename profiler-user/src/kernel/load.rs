@@ -87,10 +87,11 @@ impl Attached {
 }
 
 /// BTF tracepoints: program, tracepoint.
-const TRACEPOINTS: [(&str, &str); 3] = [
+const TRACEPOINTS: [(&str, &str); 4] = [
     ("process_fork", "sched_process_fork"),
     ("process_exec", "sched_process_exec"),
     ("process_exit", "sched_process_exit"),
+    ("new_thread", "task_newtask"),
 ];
 
 /// Loads and starts everything.
@@ -225,7 +226,17 @@ fn load_programs(object: &mut Ebpf) -> Result<Programs, KernelError> {
         typed::<BtfTracePoint>(object, name)?.load(tracepoint, &btf).map_err(KernelError::program(name))?;
     }
     let mut programs = Programs { fds: Vec::new(), facts: Vec::new() };
-    for name in ["sample", "cont", "key_of", "inventory", "threads", "process_fork", "process_exec", "process_exit"] {
+    for name in [
+        "sample",
+        "cont",
+        "key_of",
+        "inventory",
+        "threads",
+        "process_fork",
+        "process_exec",
+        "process_exit",
+        "new_thread",
+    ] {
         let program = object.program(name).ok_or(KernelError::Missing(name))?;
         programs.add(name, program).map_err(KernelError::program(name))?;
     }

@@ -16,9 +16,11 @@ pub mod processes;
 pub mod profile;
 pub mod profiler;
 mod runtimes;
+mod snapshot;
 pub mod subject;
 pub mod symbol;
 pub mod table;
+pub mod thread_create;
 pub mod threads;
 pub mod viewer;
 
@@ -31,6 +33,8 @@ pub enum Answer {
     Cpu,
     /// Threads as they stand ([`threads`]).
     Threads,
+    /// What created threads ([`thread_create`]).
+    ThreadCreate,
     /// The command line ([`cmdline`]).
     Cmdline,
     /// Names of addresses ([`symbol`]).
@@ -146,9 +150,9 @@ pub const KINDS: &[Kind] = &[
     Kind {
         name: "threadcreate",
         description: "Stack traces that led to the creation of new OS threads",
-        sample_types: &[unit("threadcreate", "count")],
-        period_type: Some(unit("threadcreate", "count")),
-        answer: Answer::NoProfile,
+        sample_types: thread_create::SAMPLE_TYPES,
+        period_type: Some(thread_create::PERIOD_TYPE),
+        answer: Answer::ThreadCreate,
     },
     Kind {
         name: "trace",

@@ -6,7 +6,7 @@ use super::profile::Profile;
 use super::profiler::Profiler;
 use super::subject::Subject;
 use super::viewer::Viewer;
-use super::{Answer, Kind, KindError, cpu, threads};
+use super::{Answer, Kind, KindError, cpu, thread_create, threads};
 use std::time::Duration;
 
 /// Makes the profile of what the viewer may see of its subject. Dropping the future gives everything back.
@@ -42,6 +42,10 @@ async fn named(
         Answer::Threads => {
             let request = threads::Request::parse(parameters)?;
             threads::collect_for(profiler, viewer, subject, request).await
+        }
+        Answer::ThreadCreate => {
+            let request = thread_create::Request::parse(parameters)?;
+            thread_create::collect_for(profiler, viewer, subject, request).await
         }
         Answer::Cpu | Answer::Cmdline | Answer::Symbol | Answer::NoTrace | Answer::NoProfile => {
             Err(KindError::NotImplemented(format!("there is no {} profile in this version", kind.name)))

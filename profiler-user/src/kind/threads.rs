@@ -8,20 +8,16 @@ use super::KindError;
 use super::parameters::Parameters;
 use super::profile::{Label, Profile, ValueType};
 use super::profiler::Profiler;
-use super::subject::{self, Subject};
+use super::snapshot::{self, LOOK, Look, Rows};
+use super::subject::Subject;
 use super::viewer::Viewer;
-use super::{missing_parts, runtimes};
-use crate::event::{ImageId, MappingSeen, MonoTime, ProcessId, Tid};
-use crate::record::Filter;
+use crate::event::{ImageId, MonoTime, ProcessId, Tid};
 use crate::record::window::{Row, Selection, Span};
-use crate::symbolize::builder::{self, Input, Labels};
-use crate::symbolize::layout::Addresses;
 use crate::symbolize::sources::Thread;
 use crate::watch::{Hz, Target};
 use profiler_ebpf::reasons::Reason;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 /// The column, as Go has it.
@@ -29,12 +25,6 @@ pub const SAMPLE_TYPES: &[ValueType] = &[PERIOD_TYPE];
 /// What a period measures.
 pub const PERIOD_TYPE: ValueType = ValueType { kind: "goroutine", unit: "count" };
 
-/// How long a request waits for the tables of its target's files.
-const PREPARATION: Duration = Duration::from_secs(3);
-/// The same of the whole host: files that have no table then are named as such.
-const HOST_PREPARATION: Duration = Duration::from_secs(10);
-/// How long the threads of one process may take; ten thousand take well below a second.
-const LOOK: Duration = Duration::from_secs(5);
 /// How long the sampler runs to catch those who run.
 const CATCH: Duration = Duration::from_millis(50);
 /// Times that it does, until somebody who ran each time is shown without a stack.
@@ -81,7 +71,8 @@ pub async fn collect_for(
     request: Request,
 ) -> Result<Profile, KindError> {
     let looking = profiler.clone();
-    let mut found = blocking(move || look(&looking, viewer, &subject)).await??;
+    let Look { threads, time, failed } = blocking(move || snapshot::look(&looking, viewer, &subject)).await??;
+    let mut found = Found { threads, caught: BTreeSet::new(), time, failed };
     for _ in 0..CATCHES {
         let ran: Vec<(ImageId, Tid)> = found.threads.iter().filter(|thread| ran(thread)).map(key).collect();
         if ran.is_empty() {
@@ -116,51 +107,6 @@ fn ran(thread: &Thread) -> bool {
 
 fn key(thread: &Thread) -> (ImageId, Tid) {
     (thread.seen.image, thread.seen.tid)
-}
-
-/// Looks at all threads. Blocking.
-fn look(profiler: &Profiler, viewer: Viewer, subject: &Subject) -> Result<Found, KindError> {
-    let mut found = Found { threads: Vec::new(), caught: BTreeSet::new(), time: profiler.processes.now().0, failed: 0 };
-    match subject {
-        Subject::Process(known) => {
-            let gone = || KindError::NotFound(format!("process {} has exited: it has no threads", known.id.pid));
-            if !known.alive {
-                return Err(gone());
-            }
-            profiler.processes.prepare(Some(known.id), PREPARATION);
-            found.threads = profiler.processes.threads(known.id, LOOK).map_err(KindError::NotImplemented)?;
-            if found.threads.is_empty() {
-                return Err(gone());
-            }
-        }
-        Subject::Host => {
-            let mut listed = viewer.visible(profiler, profiler.recorder.processes(Filter::Alive));
-            // As in profiles of CPU time: who asks is no part of what is asked about.
-            listed.retain(|info| info.id.pid.0 != std::process::id());
-            let end = Instant::now() + HOST_PREPARATION;
-            for info in &listed {
-                let left = end.saturating_duration_since(Instant::now());
-                if !left.is_zero() {
-                    profiler.processes.prepare(Some(info.id), left);
-                }
-            }
-            for info in listed {
-                match profiler.processes.threads(info.id, LOOK) {
-                    Ok(mut threads) => found.threads.append(&mut threads),
-                    Err(_) => found.failed += 1,
-                }
-            }
-        }
-    }
-    if let Viewer::User(uid) = viewer {
-        let his = |thread: &Thread| {
-            let uids = thread.seen.uids;
-            [uids.real, uids.effective, uids.saved].iter().all(|id| *id == uid)
-        };
-        found.threads.retain(his);
-    }
-    found.time = profiler.processes.now().0;
-    Ok(found)
 }
 
 /// Gives those who ran the stack in which they were sampled most since `from`; whom no sample met is looked at again. Blocking.
@@ -208,71 +154,22 @@ fn finish(
     request: Request,
     found: &Found,
 ) -> Result<Profile, KindError> {
-    let mappings: Vec<MappingSeen> = match &subject {
-        Subject::Host => Vec::new(),
-        Subject::Process(known) => profiler.processes.mappings(known.id),
-    };
-    if let (Subject::Process(known), Viewer::User(uid)) = (&subject, viewer)
-        && found.threads.is_empty()
-    {
-        return Err(KindError::Forbidden(format!("process {} is not wholly user {uid}'s any more", known.id.pid)));
-    }
     let rows: Vec<Row> = found.threads.iter().map(row).collect();
     let more: Vec<Vec<Label>> = found.threads.iter().map(|thread| labels(profiler, thread, request.each)).collect();
-    let (labels, addresses) = match &subject {
-        Subject::Process(_) => (Labels::Names, Addresses::Real(&mappings)),
-        Subject::Host => (Labels::NamesOfProcesses, Addresses::Synthetic),
-    };
-    let main = match &subject {
-        Subject::Process(known) => subject::exe(profiler, known.id),
-        Subject::Host => None,
-    };
-    let input = Input { rows: &rows, more: &more, labels, addresses, main: main.as_deref(), kernel: request.kernel };
-    let built = builder::build(&profiler.symbolizer, &input);
-    let mut comments = comments::sentences(&subject, viewer, found, &rows);
-    comments.extend(runtimes::sentences(&runtimes::Samples {
-        rows: &rows,
-        native_only: &built.native_only,
-        mappings: &mappings,
-        files: profiler.symbolizer.files(),
-        exe: &|image: ImageId| subject::exe(profiler, image.process),
-    }));
-    comments.extend(missing_parts::sentences(&rows, profiler.symbolizer.files()));
-    if let Subject::Process(known) = &subject {
-        profiler.books.put(known.id, built.book);
-    }
-    let (now, wall) = profiler.processes.now();
-    let back = i64::try_from(now.0.saturating_sub(found.time.0)).unwrap_or(0);
-    let mut samples = built.samples;
-    // A thread is counted; it has no value beside that.
-    for sample in &mut samples {
-        sample.values.truncate(SAMPLE_TYPES.len());
-    }
-    Ok(Profile {
-        sample_types: SAMPLE_TYPES.to_vec(),
-        period_type: PERIOD_TYPE,
-        period: 1,
-        time_nanos: wall.saturating_sub(back),
-        duration_nanos: 0,
-        mappings: built.mappings,
-        functions: built.functions,
-        locations: built.locations,
-        samples,
+    let comments = comments::sentences(&subject, viewer, found, &rows);
+    let Request { kernel, .. } = request;
+    snapshot::profile(
+        profiler,
+        viewer,
+        &subject,
+        Rows { threads: rows, more, kernel, time: found.time },
+        PERIOD_TYPE,
         comments,
-    })
+    )
 }
 
 fn row(thread: &Thread) -> Row {
-    Row {
-        image: thread.seen.image,
-        tid: thread.seen.tid,
-        thread: thread.seen.thread,
-        comm: thread.seen.comm,
-        stack: Arc::from(thread.frames.as_slice()),
-        status: thread.status,
-        count: 1,
-        value: 0,
-    }
+    snapshot::row(thread, &thread.frames, thread.status)
 }
 
 /// What it does, what it waits for; if each thread is shown, its number and for how long it has waited.

@@ -6,6 +6,7 @@
 mod block;
 mod clock;
 mod gate;
+mod live;
 mod log;
 mod owner;
 mod processes;
@@ -19,6 +20,7 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
+pub use live::{Creation, LIVE_BYTES, LiveStats};
 pub use owner::{PROCESS_TABLE, RecorderConfig, RecorderStats};
 pub use processes::{Filter, ImageInfo, ProcessInfo};
 pub use recorder::{QUEUE_BYTES, RecordError, Recorder};

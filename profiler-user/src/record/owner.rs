@@ -3,11 +3,12 @@
 use super::SECOND;
 use super::block::{Block, Loss};
 use super::gate::Gate;
+use super::live::{Creation, Live, LiveStats};
 use super::log::Log;
 use super::processes::{Filter, ProcessInfo, Processes};
 use super::sum::sum;
 use super::window::{Selection, Sieve, Span, Window};
-use crate::event::{Event, MonoTime, Pid, ProcessId};
+use crate::event::{Class, Event, MonoTime, Pid, ProcessId};
 use crossbeam_channel::Sender;
 use profiler_ebpf::abi::maps::LossKey;
 use profiler_ebpf::reasons::Reason;
@@ -70,6 +71,8 @@ pub struct RecorderStats {
     pub forgotten_paths: u64,
     /// Start of what is held, CLOCK_MONOTONIC ns.
     pub whole_since: u64,
+    /// Threads whose creators are known.
+    pub live: LiveStats,
 }
 
 /// All that can happen to the recorder.
@@ -84,6 +87,7 @@ pub(super) enum Command {
     List(Filter, Sender<Vec<ProcessInfo>>),
     Family(ProcessId, MonoTime, Sender<BTreeSet<ProcessId>>),
     Recorded(Sender<Vec<ProcessId>>),
+    Created(ProcessId, Sender<Vec<Creation>>),
     Stats(Sender<RecorderStats>),
 }
 
@@ -109,6 +113,7 @@ pub(super) struct Owner {
     budget: u64,
     log: Log,
     processes: Processes,
+    live: Live,
     /// Bytes of the CPU clocks when they were last trimmed.
     clock_bytes: u64,
     gate: Arc<Gate>,
@@ -123,7 +128,16 @@ impl Owner {
     pub(super) fn new(config: RecorderConfig, gate: Arc<Gate>) -> Owner {
         let (log, processes) = (Log::new(config.now), Processes::new(MAX_PROCESSES));
         let ordered = config.now.0 / SECOND;
-        Owner { budget: config.memory, log, processes, clock_bytes: 0, gate, now: config.now, ordered }
+        Owner {
+            budget: config.memory,
+            log,
+            processes,
+            live: Live::default(),
+            clock_bytes: 0,
+            gate,
+            now: config.now,
+            ordered,
+        }
     }
 
     /// Answers that nobody waits for any more are dropped.
@@ -138,7 +152,10 @@ impl Owner {
             }
             Command::Losses(losses, now) => self.lose(&losses, now),
             Command::Clocks(clocks) => self.clocks(&clocks),
-            Command::Gone(ids, now) => ids.iter().for_each(|id| self.processes.gone(*id, now)),
+            Command::Gone(ids, now) => ids.iter().for_each(|id| {
+                self.live.forget(*id);
+                self.processes.gone(*id, now);
+            }),
             Command::Tick(now) => self.now = self.now.max(now),
             Command::Query(selection, span, reply) => drop(reply.send(self.answer(selection, span))),
             Command::Number(pid, reply) => drop(reply.send(self.processes.with_number(pid, self.now))),
@@ -147,6 +164,7 @@ impl Owner {
             }
             Command::Family(root, since, reply) => drop(reply.send(self.processes.family(root, since))),
             Command::Recorded(reply) => drop(reply.send(self.processes.recorded(self.log.floor()))),
+            Command::Created(process, reply) => drop(reply.send(self.live.of(process).cloned().collect())),
             Command::Stats(reply) => drop(reply.send(self.stats())),
         }
         self.put_in_order();
@@ -156,13 +174,25 @@ impl Owner {
         match event {
             Event::Sample(sample) => {
                 self.now = self.now.max(sample.time);
-                self.processes.sample(sample);
-                self.log.push(sample);
+                match sample.class {
+                    Class::Cpu => {
+                        self.processes.sample(sample);
+                        self.log.push(sample);
+                    }
+                    Class::NewThread { tid, start } => self.live.created(sample, tid, start),
+                }
             }
             Event::Fork(fact) => self.processes.fork(fact),
-            Event::Exec(fact, exe) => self.processes.exec(fact, exe),
+            Event::Exec(fact, exe) => {
+                self.live.forget(fact.image.process);
+                self.processes.exec(fact, exe);
+            }
             Event::Known(fact, exe) => self.processes.known(fact, exe),
-            Event::Exit { fact, cpu_ns, .. } => self.processes.exit(fact, *cpu_ns),
+            Event::Exit { fact, cpu_ns, .. } => {
+                self.live.forget(fact.image.process);
+                self.processes.exit(fact, *cpu_ns);
+            }
+            Event::ThreadExit { process, tid, start } => self.live.ended(*process, *tid, *start),
             Event::File(_) | Event::Mapping(_) | Event::Stack(_) | Event::Thread(_) => {}
         }
     }
@@ -230,6 +260,7 @@ impl Owner {
             refused_processes: self.processes.refused,
             forgotten_paths: self.processes.forgotten_paths,
             whole_since: self.log.floor().0,
+            live: self.live.stats(),
         }
     }
 }

@@ -2,10 +2,11 @@
 //! is counted, and nobody who pushes ever waits.
 
 use super::gate::Gate;
+use super::live::Creation;
 use super::owner::{Command, Owner, RecorderConfig, RecorderStats};
 use super::processes::{Filter, ProcessInfo};
 use super::window::{Selection, Sieve, Span, Window};
-use crate::event::{Event, MonoTime, Pid, ProcessId};
+use crate::event::{Class, Event, MonoTime, Pid, ProcessId};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use profiler_ebpf::abi::maps::LossKey;
 use std::collections::BTreeSet;
@@ -28,6 +29,7 @@ pub enum RecordError {
 /// Handle of the recorder; cheap to clone. The recorder ends with its last handle.
 #[derive(Clone)]
 pub struct Recorder {
+    began: MonoTime,
     commands: Sender<Command>,
     gate: Arc<Gate>,
 }
@@ -47,7 +49,7 @@ impl Recorder {
         let (commands, receiver) = bounded(QUEUE);
         let gate = Arc::new(Gate::default());
         let owner = Owner::new(config, Arc::clone(&gate));
-        (Recorder { commands, gate }, receiver, owner)
+        (Recorder { began: config.now, commands, gate }, receiver, owner)
     }
 
     /// Records events. Never blocks: if the queue is full they are counted and dropped.
@@ -74,7 +76,7 @@ impl Recorder {
 
     fn count_dropped(&self, events: &[Event]) {
         let times = events.iter().filter_map(|event| match event {
-            Event::Sample(sample) => Some(sample.time),
+            Event::Sample(sample) if sample.class == Class::Cpu => Some(sample.time),
             _ => None,
         });
         let (count, newest) = times.fold((0, None), |(count, newest), time| (count + 1, newest.max(Some(time))));
@@ -156,6 +158,16 @@ impl Recorder {
         self.ask(Command::Recorded).unwrap_or_default()
     }
 
+    /// When recording began.
+    pub fn began(&self) -> MonoTime {
+        self.began
+    }
+
+    /// What created those threads of a process that live, as far as it is known. Blocking.
+    pub fn created(&self, process: ProcessId) -> Vec<Creation> {
+        self.ask(|reply| Command::Created(process, reply)).unwrap_or_default()
+    }
+
     /// What is held. Blocking.
     pub fn stats(&self) -> RecorderStats {
         self.ask(Command::Stats).unwrap_or_default()
@@ -170,7 +182,7 @@ fn queued_bytes(events: &[Event]) -> u64 {
         Event::Stack(copy) => copy.bytes.len() + size_of_val(copy.mappings.as_slice()),
         Event::Exec(_, path) | Event::Known(_, path) => path.len(),
         Event::Thread(thread) => size_of_val(thread.kernel.as_slice()),
-        Event::Fork(_) | Event::Exit { .. } | Event::Mapping(_) => 0,
+        Event::Fork(_) | Event::Exit { .. } | Event::ThreadExit { .. } | Event::Mapping(_) => 0,
     });
     (size_of_val(events) + outside.sum::<usize>()) as u64
 }

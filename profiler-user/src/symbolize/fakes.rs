@@ -264,6 +264,10 @@ impl Processes for FakeProcesses {
         })
     }
 
+    fn since_boot(&self, time: MonoTime) -> u64 {
+        time.0
+    }
+
     fn now(&self) -> (MonoTime, i64) {
         let passed = self.began.elapsed().as_nanos();
         let passed = u64::try_from(passed).expect("short");

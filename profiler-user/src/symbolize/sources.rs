@@ -124,6 +124,8 @@ pub trait Processes: Send + Sync {
     fn host_clock(&self) -> Option<(usize, u64)>;
     /// Ends when the process has exited (at once if it is gone).
     fn wait_exit(&self, process: ProcessId) -> BoxFuture<'static, ()>;
+    /// ns after boot, the time that a host sleeps included, of a moment that is past: as starts are told.
+    fn since_boot(&self, time: MonoTime) -> u64;
     /// The time: monotonic, and ns since the epoch.
     fn now(&self) -> (MonoTime, i64);
     /// Waits until every ring was drained past `to`: true; or 200 ms: false. Then, up to two

@@ -64,6 +64,13 @@ pub fn recorder(metrics: &Metrics, recorder: &Recorder) {
                 "Paths of programs of living processes that the table of processes had no room for",
                 stats.forgotten_paths,
             ),
+            Reading::gauge("recorder_live_threads", "Living threads whose creators are known", stats.live.threads),
+            Reading::gauge("recorder_live_bytes", "Bytes that these take", stats.live.bytes),
+            Reading::counter(
+                "recorder_live_evicted",
+                "Threads whose creators made room for others",
+                stats.live.evicted,
+            ),
         ]
     }));
 }

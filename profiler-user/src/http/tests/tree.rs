@@ -47,7 +47,7 @@ async fn unknown_names_are_not_echoed() {
 #[tokio::test]
 async fn kinds_of_later_check_their_parameters_and_say_what_is_missing() {
     let site = Site::new();
-    for name in ["allocs", "block", "heap", "mutex", "threadcreate"] {
+    for name in ["allocs", "block", "heap", "mutex"] {
         for seconds in ["0", "-1", "x", "1.5"] {
             let wanted = "invalid value for \"seconds\" - must be a positive integer\n";
             site.get(&tree(&format!("{name}?seconds={seconds}"))).await.is_error(400, wanted);

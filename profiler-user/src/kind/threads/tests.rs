@@ -30,6 +30,7 @@ fn sleeping(tid: u32, minutes: u64) -> Thread {
         image: image(),
         tid: Tid(tid),
         time: MonoTime(arrival.0 + minutes * MINUTE + 5),
+        start: u64::from(tid),
         runtime: 1_000,
         arrival: Some(arrival),
         state: 1,
