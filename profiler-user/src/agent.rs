@@ -179,7 +179,8 @@ pub fn start(config: &Config) -> anyhow::Result<Running> {
     // Of its own, so that file systems on which perf maps or debug files hang keep no table waiting.
     let perf_maps = Opener::start(proc.clone(), Arc::clone(&key_of), OpenerConfig::default())?;
     // Of its own, so that memory on which a process lets readers hang keeps no file waiting.
-    let memory = Opener::start(proc.clone(), Arc::clone(&key_of), OpenerConfig::default())?;
+    let stuck = OpenerConfig { max_stuck: 32, ..OpenerConfig::default() };
+    let memory = Opener::start(proc.clone(), Arc::clone(&key_of), stuck)?;
     let tables_config = TablesConfig { memory: config.tables_memory };
     let tables = Tables::start(&tables_config, tables, (opener, perf_maps.clone()), key_of, worker.clone())?;
     let recorder = Recorder::start(RecorderConfig { memory: config.recorder_memory, now: clock::mono_now() });
@@ -218,6 +219,7 @@ pub fn start(config: &Config) -> anyhow::Result<Running> {
         perf_maps: perf_maps.clone(),
         threads,
         memory,
+        held_up: threads::HeldUp::default(),
         recorder: recorder.clone(),
         late: late.clone(),
         worker: worker.clone(),

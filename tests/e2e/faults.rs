@@ -159,7 +159,7 @@ fn an_agent_with_256_descriptors_serves_programs_of_many_files() {
 
 #[test]
 fn a_stopped_agent_loses_what_its_ring_cannot_hold_and_says_how_much() {
-    const STOP: Duration = Duration::from_secs(8);
+    const STOP: Duration = Duration::from_secs(20);
     let target = Target::start(&programs::c("burner.c", &["-static"]), &[]);
     let (ample, starved) = (Agent::start(&[]), Agent::start(&["--ring-memory", "64KiB"]));
     let agents = [&ample, &starved];

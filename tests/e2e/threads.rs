@@ -149,8 +149,11 @@ fn servers_and_runtimes_are_whole() {
     let program = programs::go("garbage.go", &[]);
     let target = Target::start(&program, &[]);
     wait::until_true("Go's threads", Duration::from_secs(10), || threads(&agent, target.pid()).count() >= 3);
+    let looks: Vec<Profile> = (0..10).map(|_| threads(&agent, target.pid())).collect();
+    let incomplete: i64 = looks.iter().map(Profile::incomplete).sum();
+    // Of threads that run some are caught where Go changes stacks, as in profiles of CPU time.
+    assert!(incomplete <= 3, "{}", looks.iter().map(Profile::summary).collect::<Vec<_>>().join("\n"));
     let profile = threads(&agent, target.pid());
-    assert_eq!(profile.incomplete(), 0, "{}", profile.summary());
     assert!(
         profile.comments().iter().any(|comment| comment.contains("not its goroutines")),
         "{:?}",

@@ -48,6 +48,7 @@ pub(super) struct Sources {
     pub(super) perf_maps: Opener,
     pub(super) threads: Threads,
     pub(super) memory: Opener,
+    pub(super) held_up: super::threads::HeldUp,
     pub(super) recorder: Recorder,
     pub(super) late: Late,
     pub(super) worker: Worker,

@@ -9,8 +9,11 @@ use crate::kernel::KernelError;
 use crate::late::{Mapped, Standing};
 use crate::symbolize::sources::Thread;
 use crate::target::open::Part;
+use lru::LruCache;
 use profiler_ebpf::reasons::Reason;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Looks until a thread that ran each time is given up.
@@ -25,6 +28,38 @@ const LONG: usize = 1 << 20;
 const BATCH_DEADLINE: Duration = Duration::from_secs(1);
 /// How long one stack may take, if the batch with it took too long.
 const STACK_DEADLINE: Duration = Duration::from_millis(50);
+
+/// Stacks of one process that may hold readers up: each keeps a thread of the agent until its process lets it go.
+const HELD_UP: usize = 2;
+/// Processes of which that is remembered.
+const MAX_HELD_UP: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
+
+/// Where readers of stacks were held up, by process: they are not read again, and of a process with several none alone.
+pub(super) struct HeldUp(Mutex<LruCache<ProcessId, BTreeSet<u64>>>);
+
+impl Default for HeldUp {
+    fn default() -> HeldUp {
+        HeldUp(Mutex::new(LruCache::new(MAX_HELD_UP)))
+    }
+}
+
+impl HeldUp {
+    fn has_any(&self, process: ProcessId) -> bool {
+        self.lock().contains(&process)
+    }
+
+    fn may_read(&self, process: ProcessId, address: u64) -> bool {
+        self.lock().get(&process).is_none_or(|held| held.len() < HELD_UP && !held.contains(&address))
+    }
+
+    fn add(&self, process: ProcessId, address: u64) {
+        self.lock().get_or_insert_mut(process, BTreeSet::new).insert(address);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LruCache<ProcessId, BTreeSet<u64>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A thread, and where it stands.
 type Seen = (ThreadSeen, Result<Standing, Reason>);
@@ -139,21 +174,28 @@ fn copy(sources: &Sources, batch: &[Seen], end: Instant) -> Vec<Result<Vec<u8>, 
     };
     let Some((first, _)) = batch.first() else { return Vec::new() };
     let process = first.image.process;
-    let all = sources.memory.memory(process, batch.iter().map(|(_, at)| part(at)).collect(), BATCH_DEADLINE);
-    match all {
-        Ok(copies) => copies.into_iter().map(Ok).collect(),
-        // One of them holds the others up: each alone.
-        Err(_) => batch.iter().map(|(_, at)| alone(sources, process, part(at), end)).collect(),
+    if !sources.held_up.has_any(process) {
+        let all = sources.memory.memory(process, batch.iter().map(|(_, at)| part(at)).collect(), BATCH_DEADLINE);
+        if let Ok(copies) = all {
+            return copies.into_iter().map(Ok).collect();
+        }
     }
+    // One of them holds the others up: each alone.
+    batch.iter().map(|(_, at)| alone(sources, process, part(at), end)).collect()
 }
 
 fn alone(sources: &Sources, process: ProcessId, part: Part, end: Instant) -> Result<Vec<u8>, Reason> {
-    if part.length == 0 || Instant::now() >= end {
+    if part.length == 0 || Instant::now() >= end || !sources.held_up.may_read(process, part.address) {
         return Err(Reason::StackHeldUp);
     }
     let copies = sources.memory.memory(process, vec![part], STACK_DEADLINE).map_err(|error| {
         tracing::debug!(%error, pid = %process.pid, "cannot copy a stack");
-        if error.is_late() { Reason::StackHeldUp } else { Reason::UnreadableStack }
+        if error.is_late() {
+            sources.held_up.add(process, part.address);
+            Reason::StackHeldUp
+        } else {
+            Reason::UnreadableStack
+        }
     })?;
     copies.into_iter().next().ok_or(Reason::UnreadableStack)
 }

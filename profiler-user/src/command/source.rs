@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::doctor::StartupError;
 use crate::encode::EncodeProfile;
 use crate::encode::pprof::Pprof;
-use crate::encode::text::Stacks;
+use crate::encode::text::stacks::Stacks;
 use crate::kind::profiler::Profiler;
 use crate::kind::subject::{self, Subject};
 use crate::kind::viewer::Viewer;

@@ -1,17 +1,19 @@
-//! `debug=1` of profiles that count: a record a stack, which `go tool pprof` reads too (profile/legacy_profile.go of
-//! google/pprof).
+//! `debug=1` of profiles that count (goroutine, threadcreate): a record for each stack, readable by `go tool pprof`.
 
-use super::{CONTENT_TYPE, frames, in_line, locations};
+use super::columns::align;
+use super::frames::{frames_at, locations};
+use super::quote::quote;
+use super::{CONTENT_TYPE, one_line};
 use crate::encode::EncodeProfile;
 use crate::kind::profile::{Label, Profile, ProfileSample};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
-/// The format, with the kind's name in its first line.
+/// The format. Counts are the profile's first column; Go's rule that hides leading frames of its runtime is left out,
+/// because the leaf of a thread is what says why it waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Counts {
-    /// The kind.
+    /// Name of the profile, one word: the first one of the page.
     pub name: &'static str,
 }
 
@@ -21,107 +23,77 @@ impl EncodeProfile for Counts {
     }
 
     fn encode(&self, profile: &Profile) -> Vec<u8> {
-        let count = |sample: &ProfileSample| sample.values.first().copied().unwrap_or(0);
-        let mut text = format!("{} profile: total {}\n", self.name, profile.samples.iter().map(count).sum::<i64>());
-        // Numbers are left out of what keeps samples apart, as Go has none.
-        let mut records: BTreeMap<String, i64> = BTreeMap::new();
-        for sample in &profile.samples {
-            *records.entry(record(profile, sample)).or_default() += count(sample);
-        }
-        let mut records: Vec<(String, i64)> = records.into_iter().collect();
-        records.sort_by(|(a, first), (b, second)| (Reverse(*first), a).cmp(&(Reverse(*second), b)));
-        for (record, count) in records {
-            _ = writeln!(text, "{count} @{record}");
-        }
+        let records = records(profile);
+        let total = records.iter().fold(0_i64, |total, record| total.saturating_add(record.count));
+        let mut text = format!("{} profile: total {total}\n", self.name);
+        text.extend(records.iter().map(|record| record_text(profile, record)));
         text.into_bytes()
     }
 }
 
-/// All of a record behind its count. Readers take one off each address, as of return addresses.
-fn record(profile: &Profile, sample: &ProfileSample) -> String {
-    let mut text = String::new();
-    for location in locations(profile, sample) {
-        _ = write!(text, " {:#x}", location.address.saturating_add(1));
+fn record_text(profile: &Profile, record: &Record<'_>) -> String {
+    format!("{} {}\n{}\n", record.count, record.key, frame_lines(profile, record.locations))
+}
+
+/// A stack with one set of text labels.
+struct Record<'a> {
+    count: i64,
+    /// Addresses and labels as they are written, which is also what Go sorts by.
+    key: String,
+    locations: &'a [usize],
+}
+
+/// Highest count first. Numeric labels (a thread's id) do not keep samples apart: Go shows text labels only.
+fn records(profile: &Profile) -> Vec<Record<'_>> {
+    let mut counts = BTreeMap::<(&[usize], String), i64>::new();
+    for sample in &profile.samples {
+        let count = counts.entry((sample.locations.as_slice(), labels(sample))).or_default();
+        *count = count.saturating_add(sample.values.first().copied().unwrap_or(0));
     }
-    text.push('\n');
-    text.push_str(&labels(sample));
-    let frames: Vec<(u64, String, String)> = frames(profile, sample)
-        .map(|frame| (frame.address, in_line(frame.name), format!("{}:{}", in_line(frame.file), frame.line)))
+    // Readers take digits only, and a stack that counts nothing is none.
+    let counted = counts.into_iter().filter(|(_, count)| *count > 0);
+    let mut records: Vec<_> = counted
+        .map(|((locations, labels), count)| {
+            let labels = if labels.is_empty() { labels } else { format!("\n# labels: {{{labels}}}") };
+            Record { count, key: format!("@{}{labels}", addresses(profile, locations)), locations }
+        })
         .collect();
-    let widest = frames.iter().map(|(_, name, _)| name.chars().count()).max().unwrap_or(0);
-    for (address, name, place) in frames {
-        _ = writeln!(text, "#\t{address:#x}\t{name:widest$}\t{place}");
-    }
-    text
+    records.sort_by(|a, b| (Reverse(a.count), &a.key, a.locations).cmp(&(Reverse(b.count), &b.key, b.locations)));
+    records
 }
 
-/// Go's line of labels, sorted by name.
 fn labels(sample: &ProfileSample) -> String {
-    let label = |label: &Label| match label {
-        Label::Text(name, value) => Some(format!("{}:{}", quoted(name), quoted(value))),
-        Label::Number(..) => None,
-    };
-    let list: Vec<String> = sample.labels.iter().filter_map(label).collect();
-    if list.is_empty() { String::new() } else { format!("# labels: {{{}}}\n", list.join(", ")) }
+    let mut pairs: Vec<_> = sample
+        .labels
+        .iter()
+        .filter_map(|label| match label {
+            Label::Text(key, text) => Some(format!("{}:{}", quote(key), quote(text))),
+            Label::Number(..) => None,
+        })
+        .collect();
+    pairs.sort_unstable();
+    pairs.join(", ")
 }
 
-/// As Go's `%q` writes a text.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => quoted.extend(['\\', letter]),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            '\r' => quoted.push_str("\\r"),
-            letter if u32::from(letter) < 0x20 || letter == '\u{7f}' => {
-                _ = write!(quoted, "\\x{:02x}", u32::from(letter));
-            }
-            letter if letter.is_control() => {
-                _ = write!(quoted, "\\u{:04x}", u32::from(letter));
-            }
-            letter => quoted.push(letter),
-        }
+/// Return addresses: readers take one off each to land on the call, the leaf included. A record without an address
+/// makes readers refuse the whole page, so a stack without frames has the address 0.
+fn addresses(profile: &Profile, indexes: &[usize]) -> String {
+    let mut addresses = locations(profile, indexes).map(|location| location.address.saturating_add(1)).peekable();
+    if addresses.peek().is_none() {
+        return " 0x1".to_owned();
     }
-    quoted.push('"');
-    quoted
+    addresses.fold(String::new(), |text, address| text + &format!(" {address:#x}"))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::tests::profile;
-    use super::*;
-
-    fn encode(profile: &Profile) -> String {
-        String::from_utf8(Counts { name: "goroutine" }.encode(profile)).expect("text")
-    }
-
-    #[test]
-    fn a_record_a_stack_the_most_first() {
-        let state = Label::Text("state", "sleeping".into());
-        let thread = Label::Text("thread", "a\"b\n".into());
-        let of = |tid| [state.clone(), thread.clone(), Label::Number("tid", tid)];
-        let profile =
-            profile(&[(&["wait", "main"], 1, &[]), (&["read", "_start"], 2, &of(7)), (&["read", "_start"], 1, &of(8))]);
-        let wanted = "goroutine profile: total 4\n\
-            3 @ 0x1021 0x1031\n\
-            # labels: {\"state\":\"sleeping\", \"thread\":\"a\\\"b\\n\"}\n\
-            #\t0x1020\tread  \t/src/a:b.c:12\n\
-            #\t0x1030\t_start\t/bin/demo:13\n\
-            \n\
-            1 @ 0x1001 0x1011\n\
-            #\t0x1000\twait\t/src/a:b.c:10\n\
-            #\t0x1010\tmain\t/src/a:b.c:11\n\
-            \n";
-        assert_eq!(encode(&profile), wanted);
-    }
-
-    #[test]
-    fn names_of_targets_stay_in_their_lines() {
-        let text = encode(&profile(&[(&["a\n9 @ 0x1", "b\tc\u{1b}[31m"], 1, &[])]));
-        for line in text.lines() {
-            assert!(line.is_empty() || line.starts_with(['#', 'g', '1']), "{text}");
-        }
-        assert!(!text.contains('\u{1b}'), "{text}");
-    }
+fn frame_lines(profile: &Profile, indexes: &[usize]) -> String {
+    let rows: Vec<_> = locations(profile, indexes)
+        .flat_map(|location| frames_at(profile, location))
+        .map(|frame| {
+            let (file, line) = frame.place();
+            // Go adds the offset in the function, of which a profile does not tell where it begins.
+            let function = one_line(&frame.function.name);
+            vec!["#".to_owned(), format!("{:#x}", frame.address), function, format!("{}:{line}", one_line(file))]
+        })
+        .collect();
+    if rows.is_empty() { "#\t0x0\n".to_owned() } else { align(&rows) }
 }
