@@ -95,6 +95,8 @@ async fn record(source: &Source, arguments: &Arguments) -> Result<ExitCode, Comm
         let (question, comm) = chosen(source, arguments).await?;
         let what = comm.clone().map_or_else(|| question.who.to_string(), |comm| format!("{comm} ({})", question.who));
         let taken = wait(source, &question, &what, None).await?;
+        // One that had just started may have become another program since.
+        let comm = source.comm(question.who).await.or(comm);
         finish(arguments, &question, comm.as_deref(), &taken)?;
         return Ok(ExitCode::SUCCESS);
     }
