@@ -23,6 +23,8 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_millis(10);
 /// Records taken from a ring at once.
 const BATCH: usize = 4_096;
+/// Classes of samples that may interrupt one another.
+const CLASSES: usize = 2;
 /// The clock's thread works this often.
 const BEAT: Duration = Duration::from_millis(100);
 /// Late stacks are looked at this often.
@@ -160,15 +162,23 @@ impl Pumps {
     }
 
     fn carry(&self, mut ring: Ring, drained: &AtomicU64) {
-        // The last copy of each CPU, until its sample comes.
-        let mut copies: HashMap<u32, StackCopy> = HashMap::new();
+        // The last copies of each CPU, until their samples come: a sample of one class may come between the two of another.
+        let mut copies: HashMap<u32, Vec<StackCopy>> = HashMap::new();
         while !self.stopped() {
             let before = clock::mono_now();
             let mut events = Vec::new();
             let count = ring.drain(BATCH, |record| match decode(record, &*self.symbols) {
-                Ok(Event::Stack(copy)) => drop(copies.insert(copy.cpu, copy)),
+                Ok(Event::Stack(copy)) => {
+                    let waiting = copies.entry(copy.cpu).or_default();
+                    if waiting.len() == CLASSES {
+                        waiting.remove(0);
+                    }
+                    waiting.push(copy);
+                }
                 Ok(Event::Sample(sample)) => {
-                    let copy = copies.remove(&sample.cpu).filter(|copy| copy.time == sample.time);
+                    let waiting = copies.entry(sample.cpu).or_default();
+                    let at = waiting.iter().position(|copy| copy.time == sample.time);
+                    let copy = at.map(|at| waiting.remove(at));
                     events.extend(self.sorted(sample, copy).map(Event::Sample));
                 }
                 Ok(event) => events.push(event),

@@ -18,9 +18,13 @@ impl KernelPlaces for Flat {
 fn sample_bytes(sample: &Sample, kernel: &[u64], user: &[u64]) -> Vec<u8> {
     let flags = if sample.kernel_mode { abi::FLAG_KERNEL_MODE } else { 0 }
         | if sample.kernel_thread { abi::FLAG_KERNEL_THREAD } else { 0 };
+    let (class, value, labels) = match sample.class {
+        Class::Cpu => (0, sample.value, 0),
+        Class::NewThread { tid, start } => (1, start, tid.0),
+    };
     let head = abi::SampleHeader {
         kind: abi::KIND_SAMPLE,
-        class: 0,
+        class,
         status: sample.status as u32,
         flags,
         cpu: sample.cpu,
@@ -29,9 +33,9 @@ fn sample_bytes(sample: &Sample, kernel: &[u64], user: &[u64]) -> Vec<u8> {
         exec_id: sample.image.exec_id,
         start_boottime: sample.image.process.start,
         time: sample.time.0,
-        value: sample.value,
+        value,
         count: 1 << 16,
-        labels: 0,
+        labels,
         ruid: sample.uids.real,
         euid: sample.uids.effective,
         suid: sample.uids.saved,
@@ -142,6 +146,40 @@ fn kernel_offsets(kernel: &[u64], kernel_mode: bool) -> Vec<u64> {
         other => unreachable!("{other:?}"),
     };
     decoded.frames.iter().map(offset).collect()
+}
+
+#[test]
+fn a_thread_that_is_made_and_its_end() {
+    let class = Class::NewThread { tid: Tid(9), start: 77 };
+    let sample = Sample { class, value: 0, ..some_sample() };
+    assert_eq!(decode(&sample_bytes(&sample, &[], &[]), &Flat), Ok(Event::Sample(sample)));
+    let ended = abi::ThreadExit {
+        kind: abi::KIND_THREAD_EXIT,
+        tgid: 7,
+        tid: 9,
+        reserved: 0,
+        start_boottime: 70,
+        thread_start: 77,
+    };
+    let process = ProcessId { pid: Pid(7), start: 70 };
+    assert_eq!(decode(ended.as_bytes(), &Flat), Ok(Event::ThreadExit { process, tid: Tid(9), start: 77 }));
+}
+
+#[test]
+fn threads_as_they_stand() {
+    let mut head = abi::ThreadRecord { kind: abi::KIND_THREAD, tgid: 7, tid: 9, ..zerocopy::FromZeros::new_zeroed() };
+    (head.start_boottime, head.exec_id, head.thread_start, head.runtime, head.state) = (70, 2, 77, 5, 1);
+    (head.kernel_frames, head.flags) = (2, abi::THREAD_NO_REGISTERS | abi::THREAD_ON_CPU);
+    let bytes = [head.as_bytes(), [100_u64, 200].as_bytes()].concat();
+    let Ok(Event::Thread(seen)) = decode(&bytes, &Flat) else { unreachable!() };
+    assert_eq!((seen.image, seen.tid, seen.start, seen.runtime, seen.state), (image(7, 70, 2), Tid(9), 77, 5, 1));
+    assert_eq!((seen.on_cpu, seen.registers, seen.arrival, seen.kernel.len()), (true, None, None, 2));
+    assert_eq!(thread_length(&bytes), Ok(bytes.len()));
+    for short in [bytes.len() - 1, size_of::<abi::ThreadRecord>() - 1] {
+        assert_eq!(decode(&bytes[..short], &Flat), Err(DecodeError::Short(short)));
+    }
+    head.kernel_frames = 64;
+    assert_eq!(decode(head.as_bytes(), &Flat), Err(DecodeError::Count(64)));
 }
 
 #[test]

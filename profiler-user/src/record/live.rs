@@ -108,9 +108,20 @@ impl Live {
         }
     }
 
-    /// A process ended, or became another program, of which no thread is left but the one that did.
+    /// A process became another program, and of the one before no thread is left. Threads of the new one may have come before the
+    /// exec itself did: the two come through different rings.
+    pub(super) fn executed(&mut self, image: ImageId) {
+        self.retain(image.process, |creation| creation.image == image);
+    }
+
+    /// A process ended.
     pub(super) fn forget(&mut self, process: ProcessId) {
-        let keys: Vec<Key> = self.of(process).map(|creation| (process, creation.tid)).collect();
+        self.retain(process, |_| false);
+    }
+
+    fn retain(&mut self, process: ProcessId, stays: impl Fn(&Creation) -> bool) {
+        let leaving = self.of(process).filter(|creation| !stays(creation));
+        let keys: Vec<Key> = leaving.map(|creation| (process, creation.tid)).collect();
         for key in keys {
             self.remove(key);
         }
@@ -202,6 +213,19 @@ mod tests {
         assert_eq!((threads(&live, 10), live.stats().threads), (vec![], 1));
         live.ended(process(20), Tid(21), 77);
         assert_eq!(live.stats(), LiveStats::default());
+    }
+
+    #[test]
+    fn threads_of_the_program_that_was_executed_stay() {
+        let mut live = Live::default();
+        let after = |mut sample: Sample| {
+            sample.image.exec_id = 2;
+            sample
+        };
+        live.created(&sample(10, 0x1000, 1), Tid(11), 77);
+        live.created(&after(sample(10, 0x1000, 1)), Tid(12), 78);
+        live.executed(after(sample(10, 0x1000, 1)).image);
+        assert_eq!(threads(&live, 10), [12]);
     }
 
     #[test]

@@ -179,12 +179,14 @@ impl Owner {
                         self.processes.sample(sample);
                         self.log.push(sample);
                     }
+                    // Some wait for a table while their process ends.
+                    Class::NewThread { .. } if self.processes.has_ended(sample.image.process) => {}
                     Class::NewThread { tid, start } => self.live.created(sample, tid, start),
                 }
             }
             Event::Fork(fact) => self.processes.fork(fact),
             Event::Exec(fact, exe) => {
-                self.live.forget(fact.image.process);
+                self.live.executed(fact.image);
                 self.processes.exec(fact, exe);
             }
             Event::Known(fact, exe) => self.processes.known(fact, exe),

@@ -175,6 +175,11 @@ impl Processes {
         }
     }
 
+    /// True if its end was seen.
+    pub(super) fn has_ended(&self, id: ProcessId) -> bool {
+        self.known.get(&id).is_some_and(|entry| entry.info.exited.is_some())
+    }
+
     /// A reading of a CPU clock.
     pub(super) fn clock(&mut self, id: ProcessId, time: MonoTime, cpu_ns: u64) {
         if let Some(entry) = self.known.get_mut(&id) {
