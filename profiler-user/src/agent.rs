@@ -1,6 +1,7 @@
 //! Builds the parts, owns the threads and the order of shutdown.
 
 mod about;
+mod looks;
 mod made_code;
 mod metrics;
 mod moved_text;
@@ -25,9 +26,11 @@ use crate::target::{Proc, clock, limits, vdso};
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{logging, rooms};
+use crate::watch::waits::{WaitWatches, Wanted};
 use crate::watch::{Watch, WatchConfig};
 use crate::worker::{self, Worker, WorkerConfig};
 use anyhow::Context;
+use looks::Looks;
 use made_code::MadeNames;
 use moved_text::CodeWithoutFile;
 use profiler_ebpf::abi::event::FileKey;
@@ -39,7 +42,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use socket::SocketError;
@@ -151,11 +154,13 @@ pub struct Running {
     pub about: About,
     tables: Tables,
     pumps: pumps::Running,
+    looks: Looks,
 }
 
 impl Running {
     /// Ends the threads and takes the programs out of the kernel.
     pub fn stop(self) {
+        self.looks.stop();
         self.tables.stop();
         self.pumps.stop();
     }
@@ -165,7 +170,7 @@ impl Running {
 pub fn start(config: &Config) -> anyhow::Result<Running> {
     let proc = Proc::default();
     let symbols = Arc::new(KernelSymbols::of_this_kernel().context("cannot read /proc/kallsyms")?);
-    let Parts { rates, tables, events, control, processes, inventory, threads, counters, losses, attached } =
+    let Parts { rates, tables, events, control, processes, inventory, threads, waits, counters, losses, attached } =
         load(config)?;
     let inventory = Arc::new(inventory);
     let worker = Worker::start(WorkerConfig {
@@ -185,6 +190,8 @@ pub fn start(config: &Config) -> anyhow::Result<Running> {
     let tables = Tables::start(&tables_config, tables, (opener, perf_maps.clone()), key_of, worker.clone())?;
     let recorder = Recorder::start(RecorderConfig { memory: config.recorder_memory, now: clock::mono_now() });
     let watch = Watch::start(WatchConfig { base_hz: config.hz }, Box::new(rates));
+    let always = wanted_always(config);
+    let wait_watches = WaitWatches::start(config.watch_linger, always, clock::mono_now(), Box::new(waits.clone()));
     let clocks = Arc::new(RingClocks::default());
     let metrics = Arc::new(Metrics::new());
 
@@ -218,6 +225,8 @@ pub fn start(config: &Config) -> anyhow::Result<Running> {
         clocks,
         perf_maps: perf_maps.clone(),
         threads,
+        waits,
+        looking: Mutex::default(),
         memory,
         held_up: threads::HeldUp::default(),
         recorder: recorder.clone(),
@@ -236,6 +245,7 @@ pub fn start(config: &Config) -> anyhow::Result<Running> {
     let symbolizer = Symbolizer::new(sources.clone(), sources.clone(), made, budget);
 
     rooms::watch(&metrics, &watch);
+    rooms::waits(&metrics, &wait_watches);
     rooms::symbolizer(&metrics, &symbolizer);
     rooms::worker(&metrics, &worker);
     rooms::late(&metrics, &late);
@@ -245,8 +255,15 @@ pub fn start(config: &Config) -> anyhow::Result<Running> {
     metrics::tables(&metrics, &tables);
     metrics::files(&metrics, &tables);
     let max_seconds = u32::try_from(config.max_window.as_secs()).unwrap_or(u32::MAX);
-    let profiler = Profiler::new(recorder, watch, sources, symbolizer, max_seconds);
-    Ok(Running { profiler, metrics, about: about::about(config, &attached), tables, pumps })
+    let looks = Looks::start(sources.clone(), wait_watches.clone())?;
+    let profiler = Profiler::new(recorder, (watch, wait_watches), sources, symbolizer, max_seconds);
+    Ok(Running { profiler, metrics, about: about::about(config, &attached), tables, pumps, looks })
+}
+
+/// What is watched of all processes as long as the agent runs.
+fn wanted_always(config: &Config) -> Option<Wanted> {
+    let wanted = Wanted { sync: config.record.block, wakers: config.record.mutex, ..Wanted::default() };
+    (wanted != Wanted::default()).then_some(wanted)
 }
 
 /// Runs the parts and answers by HTTP until it is told to stop.

@@ -103,6 +103,9 @@ pub struct Flags {
     /// Samples a second of every process, always; 0 to 999, 0 is off [default: 19]
     #[arg(long, env = "PPROFD_HZ", value_name = "N")]
     hz: Option<u64>,
+    /// What is recorded of all processes all the time: any of cpu, block, mutex, with commas between them [default: cpu]
+    #[arg(long, env = "PPROFD_RECORD", value_name = "KINDS")]
+    record: Option<String>,
     /// Memory for recorded samples [default: 64MiB]
     #[arg(long, env = "PPROFD_RECORDER_MEMORY", value_name = "SIZE")]
     recorder_memory: Option<Size>,
@@ -115,6 +118,9 @@ pub struct Flags {
     /// Longest window of a request, seconds [default: 300]
     #[arg(long, env = "PPROFD_MAX_SECONDS", value_name = "N")]
     max_seconds: Option<u64>,
+    /// How long the waits of a process are watched behind the last request for them, seconds [default: 600]
+    #[arg(long, env = "PPROFD_WATCH_LINGER", value_name = "N")]
+    watch_linger: Option<u64>,
     /// Requests served at a time [default: 1024]
     #[arg(long, env = "PPROFD_MAX_REQUESTS", value_name = "N")]
     max_requests: Option<u64>,
@@ -163,10 +169,12 @@ impl Flags {
             allow_remote: self.allow_remote,
             allowed_host: self.allowed_host,
             hz: self.hz,
+            record: self.record,
             recorder_memory: self.recorder_memory,
             tables_memory: self.tables_memory,
             names_memory: self.names_memory,
             max_seconds: self.max_seconds,
+            watch_linger: self.watch_linger,
             max_requests: self.max_requests,
             max_response: self.max_response,
             ring_memory: self.ring_memory,
@@ -201,15 +209,16 @@ fn budgets() -> String {
         record::PROCESS_TABLE,
         record::QUEUE_BYTES,
         record::LIVE_BYTES,
+        record::TOTALS_BYTES + record::WAITS_BYTES,
         late::MAX_BYTES,
         tables::FILE_RECORDS,
         kernel::OTHER_MAPS,
         PROGRAM,
     ];
-    let [processes, queue, live, late, files, maps, program] = rooms.map(Size);
+    let [processes, queue, live, waits, late, files, maps, program] = rooms.map(Size);
     let sum = Size(config.memory_budget().0 + rooms.iter().sum::<u64>());
     format!(
-        "Memory: the budgets above, with {processes} for the table of processes, {queue} for what waits to be recorded, {live} for what created threads, {late} for \
+        "Memory: the budgets above, with {processes} for the table of processes, {queue} for what waits to be recorded, {live} for what created threads, {waits} for waits, {late} for \
          stacks that wait for a table, {files} for records of files, {maps} for other maps in the kernel (and {} for each CPU) and \
          {program} for the program itself, add up to {sum} by default; they bound the agent's resident and locked memory. Profiles \
          that are being made take what they need beside it. Each of the {} symbol workers may map {} while it works.\n\
@@ -353,6 +362,7 @@ mod tests {
             ("tables-memory", size(default.tables_memory)),
             ("names-memory", size(default.names_memory)),
             ("max-seconds", default.max_window.as_secs().to_string()),
+            ("watch-linger", default.watch_linger.as_secs().to_string()),
             ("max-requests", default.max_requests.to_string()),
             ("max-response", size(default.max_response)),
             ("ring-memory", size(default.ring_memory)),

@@ -2,11 +2,13 @@
 //! whether a value is sensible, and nothing is opened, bound or loaded before all are.
 
 mod access;
+mod recorded;
 mod size;
 mod socket;
 mod token_file;
 mod tokens;
 
+pub use recorded::Recorded;
 pub use size::{Size, SizeError};
 pub use socket::{DEFAULT_SOCKET, SocketPath};
 pub use token_file::{TokenFile, TokenFileError};
@@ -40,6 +42,8 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Samples a second of every process, always; 0 is off.
     pub hz: u32,
+    /// What is recorded of all processes all the time.
+    pub record: Recorded,
     /// Budget of the recorder, bytes.
     pub recorder_memory: u64,
     /// Budget of the unwind tables in the kernel, bytes.
@@ -48,6 +52,8 @@ pub struct Config {
     pub names_memory: u64,
     /// Longest window that may be asked for.
     pub max_window: Duration,
+    /// How long waits are watched behind the last request for them.
+    pub watch_linger: Duration,
     /// Requests that are served at a time.
     pub max_requests: usize,
     /// Bytes that an answer may have.
@@ -76,10 +82,12 @@ impl Default for Config {
             token_file: None,
             allowed_hosts: Vec::new(),
             hz: 19,
+            record: Recorded::default(),
             recorder_memory: 64 * MIB,
             tables_memory: 128 * MIB,
             names_memory: 32 * MIB,
             max_window: Duration::from_mins(5),
+            watch_linger: Duration::from_mins(10),
             max_requests: 1024,
             max_response: 64 * MIB,
             ring_memory: 8 * MIB,
@@ -111,6 +119,8 @@ pub struct Settings {
     pub allowed_host: Option<Vec<String>>,
     /// `hz`.
     pub hz: Option<u64>,
+    /// `record`.
+    pub record: Option<String>,
     /// `recorder-memory`.
     pub recorder_memory: Option<Size>,
     /// `tables-memory`.
@@ -119,6 +129,8 @@ pub struct Settings {
     pub names_memory: Option<Size>,
     /// `max-seconds`.
     pub max_seconds: Option<u64>,
+    /// `watch-linger`.
+    pub watch_linger: Option<u64>,
     /// `max-requests`.
     pub max_requests: Option<u64>,
     /// `max-response`.
@@ -141,6 +153,9 @@ pub struct Settings {
 /// Why there is no valid configuration. Each says what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// `record` names something else.
+    #[error("--record {0} is not a list of cpu, block and mutex")]
+    Record(String),
     /// The file could not be read.
     #[error("cannot read the configuration file {path}")]
     Read {
@@ -219,10 +234,12 @@ impl Settings {
             allow_remote: self.allow_remote.or(other.allow_remote),
             allowed_host: self.allowed_host.or(other.allowed_host),
             hz: self.hz.or(other.hz),
+            record: self.record.or(other.record),
             recorder_memory: self.recorder_memory.or(other.recorder_memory),
             tables_memory: self.tables_memory.or(other.tables_memory),
             names_memory: self.names_memory.or(other.names_memory),
             max_seconds: self.max_seconds.or(other.max_seconds),
+            watch_linger: self.watch_linger.or(other.watch_linger),
             max_requests: self.max_requests.or(other.max_requests),
             max_response: self.max_response.or(other.max_response),
             ring_memory: self.ring_memory.or(other.ring_memory),
@@ -239,13 +256,19 @@ impl Settings {
         let default = Config::default();
         let listen = self.listen.map_or(Ok(default.listen), |text| access::address(&text))?;
         access::check_remote(listen, self.allow_remote.unwrap_or(false), self.token_file.as_ref())?;
+        let record = self.record.map_or(Ok(default.record), |text| {
+            let unknown = || ConfigError::Record(text.clone());
+            Recorded::parse(&text).ok_or_else(unknown)
+        })?;
+        let hz = count("hz", self.hz, 0..=999)?.unwrap_or(default.hz);
         Ok(Config {
             listen,
             socket: self.socket.map_or(Ok(default.socket), |text| SocketPath::parse(&text))?,
             socket_group: self.socket_group.map(|text| access::group(&text)).transpose()?,
             token_file: self.token_file,
             allowed_hosts: self.allowed_host.unwrap_or_default(),
-            hz: count("hz", self.hz, 0..=999)?.unwrap_or(default.hz),
+            hz: if record.cpu { hz } else { 0 },
+            record,
             recorder_memory: memory("recorder-memory", self.recorder_memory, 4 * MIB..=64 * GIB)?
                 .unwrap_or(default.recorder_memory),
             // The kernel side's pool of chunks has room for 4 GiB.
@@ -254,6 +277,8 @@ impl Settings {
             names_memory: memory("names-memory", self.names_memory, MIB..=64 * GIB)?.unwrap_or(default.names_memory),
             max_window: count("max-seconds", self.max_seconds, 1..=86_400)?
                 .map_or(default.max_window, |seconds: u32| Duration::from_secs(seconds.into())),
+            watch_linger: count("watch-linger", self.watch_linger, 1..=86_400)?
+                .map_or(default.watch_linger, |seconds: u32| Duration::from_secs(seconds.into())),
             max_requests: count("max-requests", self.max_requests, 1..=65_536)?.unwrap_or(default.max_requests),
             max_response: memory("max-response", self.max_response, 64 * KIB..=GIB)?.unwrap_or(default.max_response),
             ring_memory: ring("ring-memory", self.ring_memory)?.unwrap_or(default.ring_memory),

@@ -2,6 +2,8 @@
 //! is in force changes, so any number of watchers of one thing costs what one costs. A request lives as long as its
 //! [`WatchGuard`]. It knows nothing of profiles, and of the kernel only [`RateControl`].
 
+pub mod waits;
+
 use crate::event::{Pid, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -22,6 +22,8 @@ pub const KIND_THREAD: u32 = 8;
 
 /// `kind` of a [`ThreadExit`].
 pub const KIND_THREAD_EXIT: u32 = 9;
+/// `kind` of a [`WaitEnd`].
+pub const KIND_WAIT_END: u32 = 10;
 
 /// [`SampleHeader::flags`]: the tick came in kernel mode.
 pub const FLAG_KERNEL_MODE: u32 = 1;
@@ -43,7 +45,8 @@ pub const MAX_KERNEL_FRAMES: usize = 127;
 pub struct SampleHeader {
     /// [`KIND_SAMPLE`].
     pub kind: u32,
-    /// Source: 0 the CPU timer, 1 a thread that is made. Selects the per-CPU state too.
+    /// Source: 0 the CPU timer, 1 a thread that is made, 2 a thread that leaves its CPU, 3 one that wakes another. Selects the
+    /// per-CPU state too.
     pub class: u32,
     /// How the user stack ended: a code of [`crate::reasons::Reason`].
     pub status: u32,
@@ -61,11 +64,13 @@ pub struct SampleHeader {
     pub start_boottime: u64,
     /// CLOCK_MONOTONIC, ns.
     pub time: u64,
-    /// What the sample stands for, in ns of CPU time; of class 1 `start_boottime` of the new thread.
+    /// What the sample stands for, in ns of CPU time; of class 1 `start_boottime` of the new thread; of class 3 how long who is
+    /// woken has waited, ns.
     pub value: u64,
     /// How many events it stands for, 16.16 fixed point.
     pub count: u32,
-    /// Of class 1 the new thread's id, else 0.
+    /// Of class 1 the new thread's id; of classes 2 and 3 the system call in which the thread is (`orig_ax`), of class 2
+    /// [`RUNNABLE`] if it could go on; else 0.
     pub labels: u32,
     /// Real, effective and saved user ids of the task.
     pub ruid: u32,
@@ -237,6 +242,8 @@ pub struct ThreadRecord {
     pub runtime: u64,
     /// When it was last put on a CPU, by the scheduler's clock (near CLOCK_MONOTONIC), ns; 0 where the kernel does not keep it.
     pub arrival: u64,
+    /// When its wait began that is followed, CLOCK_MONOTONIC ns; 0 if none is.
+    pub since: u64,
     /// `__state`.
     pub state: u32,
     /// `THREAD_*`.
@@ -256,7 +263,7 @@ pub struct ThreadRecord {
     /// User registers as the thread entered the kernel; those of a thread on a CPU are older.
     pub registers: [u64; PT_REGS_WORDS],
 }
-const _: () = assert!(size_of::<ThreadRecord>() == 280);
+const _: () = assert!(size_of::<ThreadRecord>() == 288);
 
 /// A thread ended that was not the last of its process.
 #[repr(C)]
@@ -276,6 +283,39 @@ pub struct ThreadExit {
     pub thread_start: u64,
 }
 const _: () = assert!(size_of::<ThreadExit>() == 32);
+
+/// [`SampleHeader::labels`] and [`WaitEnd::call`] of a thread that left its CPU and could go on.
+pub const RUNNABLE: u32 = 0xffff_fffe;
+
+/// [`WaitEnd::flags`]: it was there when its process was looked at, old enough.
+pub const WAIT_LOOKED: u32 = 1;
+/// [`WaitEnd::flags`]: a sample of its beginning was kept.
+pub const WAIT_SAMPLED: u32 = 2;
+
+/// A thread whose wait is followed is back on a CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct WaitEnd {
+    /// [`KIND_WAIT_END`].
+    pub kind: u32,
+    /// Thread id in the initial PID namespace.
+    pub tid: u32,
+    /// Process id in the initial PID namespace.
+    pub tgid: u32,
+    /// `WAIT_*`.
+    pub flags: u32,
+    /// When the wait began, CLOCK_MONOTONIC ns: with `tid` its identity.
+    pub since: u64,
+    /// When the thread was on a CPU again.
+    pub end: u64,
+    /// How long before that it could have run, ns.
+    pub queued: u64,
+    /// The system call in which it waited, or [`RUNNABLE`].
+    pub call: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<WaitEnd>() == 48);
 
 /// Pages of a stack that are copied at most, from the one that holds the stack pointer upwards.
 pub const COPY_PAGES: usize = 4;

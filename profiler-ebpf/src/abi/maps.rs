@@ -26,6 +26,10 @@ pub const CHUNK_WORDS: usize = 16_384;
 pub const PAGES_PER_CHUNK: u32 = 8_192;
 /// Slots of the rule dictionary.
 pub const DICTIONARY_SLOTS: u32 = 32_768;
+/// Processes whose waits are watched at a time.
+pub const MAX_WAIT_WATCHED: u32 = 1_024;
+/// Waits that are followed at a time.
+pub const MAX_WAITS: u32 = 32_768;
 /// Per-CPU counters.
 pub const COUNTERS: u32 = 128;
 
@@ -73,6 +77,58 @@ pub struct RateConfig {
 }
 const _: () = assert!(size_of::<RateConfig>() == 32);
 
+/// [`WaitWatch::flags`]: waits on synchronisation.
+pub const WATCH_SYNC: u32 = 1;
+/// [`WaitWatch::flags`]: all waits, and time spent runnable without a CPU.
+pub const WATCH_ALL: u32 = 2;
+/// [`WaitWatch::flags`]: each wait, not a part of them.
+pub const WATCH_EXACT: u32 = 4;
+/// [`WaitWatch::flags`]: who ends the waits of others.
+pub const WATCH_WAKERS: u32 = 8;
+
+/// What is watched of a process's waits. Under process id 0 what is watched of all that have no entry of their own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct WaitWatch {
+    /// `WATCH_*`.
+    pub flags: u32,
+    /// One in `2^shift` is kept, at random; the kernel side adapts it to how many there are.
+    pub shift: u32,
+    /// The part of time that `kept` is about.
+    pub period: u64,
+    /// Waits that were kept in it.
+    pub kept: u64,
+}
+const _: () = assert!(size_of::<WaitWatch>() == 24);
+
+/// How waits are watched. One entry.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct WaitConfig {
+    /// Waits that end sooner are kept with the probability of their length in this, ns, where their wakers are watched.
+    pub waker_rate: u64,
+    /// A look is for waits that have lasted that long, ns.
+    pub look_age: u64,
+    /// Somebody's wakers are watched: whoever waits on synchronisation is followed, whose he may be.
+    pub any_wakers: u64,
+}
+const _: () = assert!(size_of::<WaitConfig>() == 24);
+
+/// A wait that is followed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Waiting {
+    /// When it began, CLOCK_MONOTONIC ns.
+    pub since: u64,
+    /// What the thread had waited for CPUs in its life when it began, ns.
+    pub run_delay: u64,
+    /// The system call in which it waits, or [`super::event::RUNNABLE`].
+    pub call: u32,
+    /// [`super::event::WAIT_LOOKED`], [`super::event::WAIT_SAMPLED`].
+    pub flags: u32,
+}
+const _: () = assert!(size_of::<Waiting>() == 24);
+
 /// Whose losses, and why.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -97,6 +153,12 @@ mod pod {
     unsafe impl aya::Pod for super::FileValue {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::RateConfig {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::WaitWatch {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::WaitConfig {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Waiting {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::LossKey {}
     // SAFETY: as above.

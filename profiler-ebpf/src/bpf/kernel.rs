@@ -18,6 +18,10 @@ offsets! {
     TASK_EXIT_CODE TASK_RUNTIME TASK_STATE TASK_ON_CPU
     /// 0 where the kernel does not keep it.
     TASK_ARRIVAL
+    /// When it became runnable, by the scheduler's clock; 0 where the kernel does not keep it.
+    TASK_QUEUED
+    /// As above: ns in its life in which it was runnable and not on a CPU, up to the last time that it changed its queue.
+    TASK_RUN_DELAY
     CRED_UID CRED_SUID CRED_EUID
     SIGNAL_LIVE SIGNAL_RUNTIME SIGNAL_TGID_PID
     PID_LEVEL PID_NUMBERS

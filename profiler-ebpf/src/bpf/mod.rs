@@ -22,8 +22,11 @@ mod record;
 mod sample;
 mod state;
 mod steps;
+mod switch;
 mod threads;
 mod vma;
+mod waits;
+mod wake;
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]

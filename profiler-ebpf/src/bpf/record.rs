@@ -7,7 +7,7 @@ use crate::bpf::kernel::{
     TASK_START, member,
 };
 use crate::bpf::maps::{EVENTS, add, add_at, lose};
-use crate::bpf::state::{CLASS_CPU, Output, State, WORDS};
+use crate::bpf::state::{CLASS_CPU, CLASS_WAIT, CLASS_WAKE, Output, State, WORDS};
 use crate::bpf::steps::{FRAMES_PER_CALL, steps};
 use crate::bpf::vma::walk;
 use aya_ebpf::helpers::generated::{
@@ -195,7 +195,12 @@ pub(crate) fn finish(class: u32, state: &mut State, output: &mut Output, status:
         bpf_ringbuf_output(&raw const EVENTS as *mut c_void, output as *mut _ as *mut c_void, length, BPF_RB_NO_WAKEUP)
     };
     if class != CLASS_CPU {
-        add(if sent == 0 { Counter::NewThreads } else { Counter::NewThreadsLost }, 1);
+        let (done, lost) = match class {
+            CLASS_WAIT => (Counter::Waits, Counter::WaitsLost),
+            CLASS_WAKE => (Counter::Wakes, Counter::WaitsLost),
+            _ => (Counter::NewThreads, Counter::NewThreadsLost),
+        };
+        add(if sent == 0 { done } else { lost }, 1);
     } else if sent != 0 {
         lose(output.head.tgid, output.head.start_boottime, Reason::RingFull as u32, 1);
         // The record would have told of them.

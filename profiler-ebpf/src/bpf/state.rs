@@ -10,13 +10,17 @@ use profiler_ebpf::unwind::walk::Cursor;
 use profiler_ebpf::unwind::window::Window;
 
 /// State slots.
-pub(crate) const CLASSES: u32 = 4;
+pub(crate) const CLASSES: u32 = 5;
 /// The CPU timer.
 pub(crate) const CLASS_CPU: u32 = 0;
 /// Threads that are made.
 pub(crate) const CLASS_THREAD: u32 = 1;
+/// Threads that leave their CPU.
+pub(crate) const CLASS_WAIT: u32 = 2;
+/// Threads that wake others.
+pub(crate) const CLASS_WAKE: u32 = 3;
 /// Inventory and `key_of`: run by the agent, one at a time.
-pub(crate) const CLASS_INVENTORY: u32 = 3;
+pub(crate) const CLASS_INVENTORY: u32 = 4;
 
 /// [`Mapping::kind`]: rules come from a table.
 pub(crate) const MAPPING_TABLE: u32 = 0;

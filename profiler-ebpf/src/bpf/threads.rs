@@ -7,7 +7,9 @@ use crate::bpf::kernel::{
     TASK_MM, TASK_ON_CPU, TASK_PID, TASK_RUNTIME, TASK_START, TASK_STATE, TASK_TGID, member,
 };
 use crate::bpf::maps::THREAD;
+use crate::bpf::rate;
 use crate::bpf::state::Thread;
+use crate::bpf::waits::{self, WAITING, call_of, is_sync, run_delay, watch_of};
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{seq_file, task_struct};
 use aya_ebpf::helpers::generated::{bpf_get_task_stack, bpf_ktime_get_ns, bpf_seq_write, bpf_task_pt_regs};
@@ -15,9 +17,14 @@ use core::ffi::c_void;
 use core::ptr::read_volatile;
 use profiler_ebpf::abi::event::{
     KIND_THREAD, MAX_THREAD_KERNEL_FRAMES, PT_REGS_WORDS, THREAD_NO_REGISTERS, THREAD_ON_CPU, ThreadRecord,
+    WAIT_LOOKED, WAIT_SAMPLED,
 };
+use profiler_ebpf::abi::maps::{WATCH_ALL, WATCH_SYNC, Waiting};
 
 const PF_KTHREAD: u32 = 0x0020_0000;
+/// `TASK_DEAD` and `EXIT_*` of `include/linux/sched.h`.
+const DEAD: u32 = 0x80 | 0x10 | 0x20;
+const BPF_NOEXIST: u64 = 1;
 
 /// The iterator's context: `struct bpf_iter__task`.
 #[repr(C)]
@@ -34,18 +41,93 @@ pub(crate) extern "C" fn threads(context: *mut c_void) -> i32 {
     // SAFETY: the context of a task iterator; the verifier checks each load.
     let (meta, task) =
         unsafe { (read_volatile(&raw const (*context).meta), read_volatile(&raw const (*context).task)) };
-    if task.is_null() {
-        return 0;
+    if !task.is_null() && is_of_a_program(task) {
+        write(meta, task, 0);
     }
+    0
+}
+
+/// One task: shown only if it waits, watched, for long enough and nobody saw where it began to.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+pub(crate) extern "C" fn look(context: *mut c_void) -> i32 {
+    let context = context as *const Task;
+    // SAFETY: the context of a task iterator; the verifier checks each load.
+    let (meta, task) =
+        unsafe { (read_volatile(&raw const (*context).meta), read_volatile(&raw const (*context).task)) };
+    if !task.is_null() && is_of_a_program(task) {
+        let since = unseen_wait(task);
+        if since != 0 {
+            write(meta, task, since);
+        }
+    }
+    0
+}
+
+/// False for a thread of the kernel, and one that has left its program.
+#[inline(always)]
+fn is_of_a_program(task: *const u8) -> bool {
     // SAFETY: BTF pointers and their members.
     let (flags, mm): (u32, *const u8) = unsafe { (member(task, &TASK_FLAGS), member(task, &TASK_MM)) };
-    if flags & PF_KTHREAD != 0 || mm.is_null() {
-        return 0; // a thread of the kernel, or one that has left its program
+    flags & PF_KTHREAD == 0 && !mm.is_null()
+}
+
+/// When the wait of a watched thread began, if its stack is to be taken now; else 0. Waits that are looked at are marked; those that
+/// began before they were watched are followed from now on.
+#[inline(always)]
+fn unseen_wait(task: *const u8) -> u64 {
+    // SAFETY: BTF pointers and their members.
+    let (tgid, tid): (u32, u32) = unsafe { (member(task, &TASK_TGID), member(task, &TASK_PID)) };
+    let (Some(rates), Some(config)) = (rate::config(), waits::config()) else { return 0 };
+    let Some(watch) = watch_of(tgid, rates.agent) else { return 0 };
+    // SAFETY: a map value.
+    let flags = unsafe { (*watch).flags };
+    let wanted = |call: u32| flags & WATCH_ALL != 0 || (flags & WATCH_SYNC != 0 && is_sync(call));
+    // SAFETY: a plain helper call.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if let Some(waiting) = WAITING.get_ptr_mut(&tid) {
+        // SAFETY: a map value; if its wait ends meanwhile, a mark on it marks nothing.
+        let waiting = unsafe { &mut *waiting };
+        let (since, known) = (waiting.since, waiting.flags);
+        if now < since + config.look_age || known & WAIT_LOOKED != 0 || !wanted(waiting.call) {
+            return 0;
+        }
+        waiting.flags = known | WAIT_LOOKED;
+        return if known & WAIT_SAMPLED != 0 { 0 } else { since };
     }
-    let Some(thread) = THREAD.get_ptr_mut(0) else { return 0 };
+    if !stands(task) {
+        return 0;
+    }
+    // SAFETY: the iterator's own task.
+    let (call, run_delay) = unsafe { (call_of(task), run_delay(task)) };
+    let waiting = Waiting { since: now, run_delay, call, flags: WAIT_LOOKED };
+    if !wanted(call) || WAITING.insert(&tid, &waiting, BPF_NOEXIST).is_err() {
+        return 0;
+    }
+    if !stands(task) {
+        // It may have gone before it was in the table, and would stay in it.
+        let _gone = WAITING.remove(&tid);
+        return 0;
+    }
+    now
+}
+
+/// True if it is on no CPU and does not ask for one.
+#[inline(always)]
+fn stands(task: *const u8) -> bool {
+    // SAFETY: BTF pointers and their members.
+    let (state, on_cpu): (u32, u32) = unsafe { (member(task, &TASK_STATE), member(task, &TASK_ON_CPU)) };
+    state != 0 && state & DEAD == 0 && on_cpu == 0
+}
+
+/// Shows a task.
+#[inline(always)]
+fn write(meta: *const *mut seq_file, task: *const u8, since: u64) {
+    let Some(thread) = THREAD.get_ptr_mut(0) else { return };
     // SAFETY: this CPU's slot; the agent runs one iterator over threads at a time.
     let thread = unsafe { &mut *thread };
     describe(task, &mut thread.head);
+    thread.head.since = since;
     let words = stack(task, thread) & MAX_THREAD_KERNEL_FRAMES as u64;
     thread.head.kernel_frames = words as u32;
     let length = size_of::<ThreadRecord>() as u64 + (words << 3);
@@ -54,7 +136,6 @@ pub(crate) extern "C" fn threads(context: *mut c_void) -> i32 {
         let seq = read_volatile(meta);
         bpf_seq_write(seq, thread as *mut Thread as *const c_void, length as u32);
     }
-    0
 }
 
 #[inline(always)]

@@ -3,7 +3,7 @@
 use super::exact;
 use super::pumps::{RingClocks, identity};
 use crate::event::{FileNumber, FileOffset, ImageId, MappingSeen, ModuleNumber, MonoTime, Ownership, Pid, ProcessId};
-use crate::kernel::{Inventory, KernelSymbols, Threads};
+use crate::kernel::{Inventory, KernelSymbols, Threads, Waits};
 use crate::late::{Late, Targets};
 use crate::record::Recorder;
 use crate::symbolize::sources::{
@@ -19,7 +19,7 @@ use crate::worker::{TrustDomain, Worker};
 use profiler_ebpf::reasons::Reason;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long opening a perf map may take (its file system may block).
@@ -47,6 +47,9 @@ pub(super) struct Sources {
     pub(super) clocks: Arc<RingClocks>,
     pub(super) perf_maps: Opener,
     pub(super) threads: Threads,
+    pub(super) waits: Waits,
+    /// One look at waits at a time: who comes behind another finds what that one found recorded.
+    pub(super) looking: Mutex<()>,
     pub(super) memory: Opener,
     pub(super) held_up: super::threads::HeldUp,
     pub(super) recorder: Recorder,
@@ -211,6 +214,10 @@ impl Processes for Sources {
 
     fn threads(&self, process: ProcessId, deadline: Duration) -> Result<Vec<Thread>, String> {
         super::threads::look(self, process, deadline)
+    }
+
+    fn look_at_waits(&self, process: Option<ProcessId>) -> MonoTime {
+        super::looks::look(self, process)
     }
 
     fn cpu_clock(&self, process: ProcessId) -> Option<u64> {

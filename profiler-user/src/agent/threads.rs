@@ -78,11 +78,7 @@ pub(super) fn look(sources: &Sources, process: ProcessId, deadline: Duration) ->
         for thread in running {
             found.insert(thread.tid, ran(thread));
         }
-        let with_registers = |thread: ThreadSeen| {
-            let registers = thread.registers.as_ref().ok_or(Reason::NoRegisters).and_then(Standing::new);
-            (thread, registers)
-        };
-        let walked = walk(sources, &standing.into_iter().map(with_registers).collect::<Vec<_>>(), end);
+        let walked = walk(sources, standing, end);
         let after: BTreeMap<Tid, ThreadSeen> =
             seen(sources, process)?.into_iter().map(|thread| (thread.tid, thread)).collect();
         for thread in walked {
@@ -124,8 +120,13 @@ fn ran(seen: ThreadSeen) -> Thread {
     Thread { frames: Vec::new(), status: Reason::ThreadRan, seen }
 }
 
-/// Walks the stacks of threads, a batch at a time.
-fn walk(sources: &Sources, threads: &[Seen], end: Instant) -> Vec<Thread> {
+/// Walks the stacks of threads that stand, all of one process, a batch at a time. Who asks sees to it that they stood.
+pub(super) fn walk(sources: &Sources, threads: Vec<ThreadSeen>, end: Instant) -> Vec<Thread> {
+    let with_registers = |thread: ThreadSeen| {
+        let registers = thread.registers.as_ref().ok_or(Reason::NoRegisters).and_then(Standing::new);
+        (thread, registers)
+    };
+    let threads: Vec<Seen> = threads.into_iter().map(with_registers).collect();
     let targets = LateTargets { tables: sources.tables.clone(), inventory: sources.inventory.clone() };
     let mut mapped: BTreeMap<ImageId, Mapped<'_>> = BTreeMap::new();
     let mut found = Vec::with_capacity(threads.len());

@@ -1,8 +1,9 @@
 //! Bytes of one record -> [`Event`]. Pure: no logging, no state, one allocation a sample; records may lie unaligned.
 
 use super::{
-    Class, Comm, CopiedMapping, DecodeError, Event, FileNumber, FileOffset, FileSeen, FrameWord, ImageId, KernelPlaces,
-    MappingSeen, MonoTime, Pid, ProcessFact, ProcessId, Sample, StackCopy, ThreadSeen, Tid, UserIds,
+    Call, Class, Comm, CopiedMapping, DecodeError, Event, FileNumber, FileOffset, FileSeen, FrameWord, ImageId,
+    KernelPlaces, MappingSeen, MonoTime, Pid, ProcessFact, ProcessId, Sample, StackCopy, ThreadSeen, Tid, UserIds,
+    WaitEnd,
 };
 use profiler_ebpf::abi::event as abi;
 use profiler_ebpf::abi::frame::FILE_WORD;
@@ -24,6 +25,7 @@ pub fn decode(bytes: &[u8], places: &dyn KernelPlaces) -> Result<Event, DecodeEr
         abi::KIND_MAPPING => mapping(bytes).map(Event::Mapping),
         abi::KIND_THREAD_EXIT => thread_exit(bytes),
         abi::KIND_THREAD => thread(bytes, places).map(Event::Thread),
+        abi::KIND_WAIT_END => wait_end(bytes),
         abi::KIND_STACK_COPY => stack(bytes).map(Event::Stack),
         _ => Err(DecodeError::Kind(kind)),
     }
@@ -47,7 +49,7 @@ fn sample(bytes: &[u8], places: &dyn KernelPlaces) -> Result<Sample, DecodeError
         image: image(head.tgid, head.start_boottime, head.exec_id),
         tid: Tid(head.tid),
         time: MonoTime(head.time),
-        value: if head.class == 0 { head.value } else { 0 },
+        value: if matches!(head.class, 0 | 3) { head.value } else { 0 },
         late_ticks: head.late_ticks,
         uids: UserIds { real: head.ruid, effective: head.euid, saved: head.suid },
         thread: Comm(head.comm),
@@ -61,8 +63,23 @@ fn class(head: &abi::SampleHeader) -> Result<Class, DecodeError> {
     match head.class {
         0 => Ok(Class::Cpu),
         1 => Ok(Class::NewThread { tid: Tid(head.labels), start: head.value }),
+        2 => Ok(Class::Wait { call: Call::of(head.labels), weight: head.count >> 16 }),
+        3 => Ok(Class::Wake { call: Call::of(head.labels), count: head.count }),
         code => Err(DecodeError::Code(code)),
     }
+}
+
+fn wait_end(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (head, _) = head::<abi::WaitEnd>(bytes)?;
+    Ok(Event::WaitEnd(WaitEnd {
+        tid: Tid(head.tid),
+        pid: Pid(head.tgid),
+        since: MonoTime(head.since),
+        end: MonoTime(head.end),
+        queued: head.queued,
+        call: Call::of(head.call),
+        looked: head.flags & abi::WAIT_LOOKED != 0,
+    }))
 }
 
 fn image(tgid: u32, start: u64, exec_id: u32) -> ImageId {
@@ -189,6 +206,7 @@ fn thread(bytes: &[u8], places: &dyn KernelPlaces) -> Result<ThreadSeen, DecodeE
         time: MonoTime(head.time),
         start: head.thread_start,
         runtime: head.runtime,
+        since: (head.since != 0).then_some(MonoTime(head.since)),
         arrival: (head.arrival != 0).then_some(MonoTime(head.arrival)),
         state: head.state,
         on_cpu: head.flags & abi::THREAD_ON_CPU != 0,

@@ -21,6 +21,13 @@ fn sample_bytes(sample: &Sample, kernel: &[u64], user: &[u64]) -> Vec<u8> {
     let (class, value, labels) = match sample.class {
         Class::Cpu => (0, sample.value, 0),
         Class::NewThread { tid, start } => (1, start, tid.0),
+        Class::Wait { call, .. } => (2, 0, call.0.into()),
+        Class::Wake { call, .. } => (3, sample.value, call.0.into()),
+    };
+    let count = match sample.class {
+        Class::Cpu | Class::NewThread { .. } => 1 << 16,
+        Class::Wait { weight, .. } => weight << 16,
+        Class::Wake { count, .. } => count,
     };
     let head = abi::SampleHeader {
         kind: abi::KIND_SAMPLE,
@@ -34,7 +41,7 @@ fn sample_bytes(sample: &Sample, kernel: &[u64], user: &[u64]) -> Vec<u8> {
         start_boottime: sample.image.process.start,
         time: sample.time.0,
         value,
-        count: 1 << 16,
+        count,
         labels,
         ruid: sample.uids.real,
         euid: sample.uids.effective,
@@ -341,4 +348,45 @@ proptest! {
             Ok(Event::Exit { fact, cpu_ns, exit_code })
         );
     }
+}
+
+#[test]
+fn waits_their_ends_and_those_who_end_them() {
+    for class in [
+        Class::Wait { call: Call(202), weight: 16 },
+        Class::Wait { call: Call::RUNNABLE, weight: 1 },
+        Class::Wake { call: Call(60), count: 3 << 15 },
+    ] {
+        let value = if matches!(class, Class::Wake { .. }) { 777 } else { 0 };
+        let sample = Sample { class, value, ..some_sample() };
+        let mut bytes = sample_bytes(&sample, &[], &[]);
+        if class == (Class::Wait { call: Call::RUNNABLE, weight: 1 }) {
+            let at = std::mem::offset_of!(abi::SampleHeader, labels);
+            bytes[at..at + 4].copy_from_slice(&abi::RUNNABLE.to_ne_bytes());
+        }
+        assert_eq!(decode(&bytes, &Flat), Ok(Event::Sample(sample)));
+    }
+    let end = abi::WaitEnd {
+        kind: abi::KIND_WAIT_END,
+        tid: 9,
+        tgid: 7,
+        flags: abi::WAIT_LOOKED,
+        since: 100,
+        end: 250,
+        queued: 40,
+        call: u32::MAX,
+        reserved: 0,
+    };
+    let wanted = WaitEnd {
+        tid: Tid(9),
+        pid: Pid(7),
+        since: MonoTime(100),
+        end: MonoTime(250),
+        queued: 40,
+        call: Call::NONE,
+        looked: true,
+    };
+    assert_eq!(decode(end.as_bytes(), &Flat), Ok(Event::WaitEnd(wanted)));
+    let cut = &end.as_bytes()[..47];
+    assert_eq!(decode(cut, &Flat), Err(DecodeError::Short(47)));
 }

@@ -221,6 +221,75 @@ pub enum Class {
         /// Its own start, ns since boot.
         start: u64,
     },
+    /// A thread begins to wait at the sample's time, which with the thread is the wait's identity.
+    Wait {
+        /// For what.
+        call: Call,
+        /// For how many waits it stands if it ends before anybody looks at it; 0: nobody saw it begin, a look found it.
+        weight: u32,
+    },
+    /// A thread that ends another's wait on synchronisation, which lasted for the sample's value.
+    Wake {
+        /// What it does.
+        call: Call,
+        /// For how many it stands, 16.16 fixed point.
+        count: u32,
+    },
+}
+
+/// In what a thread waits: the number of a system call (`arch/x86/entry/syscalls/syscall_64.tbl`) or one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Call(pub u16);
+
+impl Call {
+    /// In no system call: a fault, or an interrupt.
+    pub const NONE: Call = Call(u16::MAX);
+    /// It could go on: it waits for a CPU.
+    pub const RUNNABLE: Call = Call(u16::MAX - 1);
+
+    /// As the kernel side has it.
+    pub(crate) fn of(code: u32) -> Call {
+        match code {
+            profiler_ebpf::abi::event::RUNNABLE => Call::RUNNABLE,
+            // `restart_syscall` goes on with the call before; numbers beyond are none.
+            code => u16::try_from(code).ok().filter(|code| *code < Call::RUNNABLE.0).map_or(Call::NONE, Call),
+        }
+    }
+
+    /// A wait on synchronisation: the futex calls.
+    pub fn is_sync(self) -> bool {
+        matches!(self.0, 202 | 449 | 454..=456)
+    }
+}
+
+/// What a recorded value is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// CPU time.
+    Cpu,
+    /// Time in which a thread waited.
+    Wait(Call),
+    /// Time for which a thread let others wait on synchronisation, by what it did as it ended that.
+    Wake(Call),
+}
+
+/// The end of a wait: its thread is on a CPU again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitEnd {
+    /// Which thread.
+    pub tid: Tid,
+    /// Of which process.
+    pub pid: Pid,
+    /// When the wait began.
+    pub since: MonoTime,
+    /// When the thread was on a CPU again.
+    pub end: MonoTime,
+    /// How long before that it could have run, ns.
+    pub queued: u64,
+    /// In what it waited.
+    pub call: Call,
+    /// A look came by while it was old enough: it counts whole.
+    pub looked: bool,
 }
 
 /// One sample.
@@ -363,6 +432,8 @@ pub struct ThreadSeen {
     pub start: u64,
     /// CPU time of the thread so far, ns: while it does not change, the thread has not run.
     pub runtime: u64,
+    /// When the wait began that is followed, if one is.
+    pub since: Option<MonoTime>,
     /// When it was last put on a CPU, where the kernel keeps it.
     pub arrival: Option<MonoTime>,
     /// The kernel's `__state`: 0 is running or able to, bits from `include/linux/sched.h`.
@@ -415,6 +486,8 @@ pub enum Event {
         /// Its own start, ns since boot.
         start: u64,
     },
+    /// A wait ended.
+    WaitEnd(WaitEnd),
     /// A mapping (inventory).
     Mapping(MappingSeen),
     /// A thread (iterator).

@@ -8,6 +8,7 @@ use super::error::{ApiError, method_not_allowed, text};
 use super::{MAX_BODY, html, lists, query};
 use crate::encode::EncodeProfile;
 use crate::encode::pprof::Pprof;
+use crate::encode::text::contention::Contention;
 use crate::encode::text::counts::Counts;
 use crate::encode::text::stacks::Stacks;
 use crate::kind::parameters::Parameters;
@@ -88,7 +89,7 @@ async fn tree(app: App, caller: Caller, pid: Option<String>, request: Request) -
     let kind = Kind::find(&name).ok_or_else(ApiError::unknown_profile)?;
     match kind.answer {
         Answer::Cpu => profile(asking).await,
-        Answer::Threads | Answer::ThreadCreate => named(asking, kind).await,
+        Answer::Threads | Answer::ThreadCreate | Answer::Waits(_) => named(asking, kind).await,
         Answer::Cmdline => command_line(asking).await,
         Answer::Symbol => names(asking, request).await,
         Answer::NoProfile => {
@@ -172,7 +173,10 @@ async fn named(asking: Asking, kind: &'static Kind) -> Result<Response<Body>, Ap
             attachment(profile, &format!("attachment; filename=\"{}{delta}\"", kind.name)).await
         }
         2.. if kind.answer == Answer::Threads => encoded(profile, Stacks).await,
-        _ => encoded(profile, Counts { name: kind.name }).await,
+        _ => match kind.answer {
+            Answer::Waits(what) => encoded(profile, Contention { of_mutexes: what.is_wakes() }).await,
+            _ => encoded(profile, Counts { name: kind.name }).await,
+        },
     }
 }
 

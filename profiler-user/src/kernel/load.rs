@@ -7,6 +7,7 @@ use super::offsets::offsets;
 use super::perf::Timer;
 use super::pool::InnerTemplate;
 use super::rates::Control;
+use super::waits::{WaitMaps, Waits};
 use super::{Counters, KernelError, Losses, ProgramCost, Rates, Ring, TableMaps, Threads};
 use aya::maps::of_maps::ArrayOfMaps;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
@@ -57,6 +58,8 @@ pub struct Parts {
     pub inventory: Inventory,
     /// Threads on demand.
     pub threads: Threads,
+    /// Follows waits on demand.
+    pub waits: Waits,
     /// Counters.
     pub counters: Counters,
     /// Losses of processes.
@@ -94,6 +97,9 @@ const TRACEPOINTS: [(&str, &str); 4] = [
     ("new_thread", "task_newtask"),
 ];
 
+/// The same for programs that are attached while somebody asks for what they tell.
+const ON_DEMAND: [(&str, &str); 2] = [("switch", "sched_switch"), ("wake", "sched_waking")];
+
 /// Loads and starts everything.
 pub fn load(config: &LoadConfig) -> Result<Parts, KernelError> {
     let mut object = open_object(&config.object, Some(config.ring_bytes))?;
@@ -115,19 +121,22 @@ pub fn load(config: &LoadConfig) -> Result<Parts, KernelError> {
     let counters = Counters { map: maps.take::<PerCpuArray<MapData, u64>>("COUNTERS_MAP")? };
     let losses = Losses::new(maps.take("LOST")?);
     let answer = maps.take("KEY_OF")?;
+    let maps_of_waits =
+        WaitMaps { watched: maps.take("WAITS")?, waiting: maps.take("WAITING")?, config: maps.take("WAIT_CONFIG")? };
     let mut tail_calls: ProgramArray<MapData> = maps.take("PROGRAMS")?;
 
     let mut programs = load_programs(&mut object)?;
     tail_calls.set(0, &programs.fd("cont")?, 0).map_err(KernelError::map("write", "PROGRAMS"))?;
     let mut fd = |name| programs.fd(name);
     let inventory = Inventory::new(fd("inventory")?, fd("key_of")?, answer);
-    let threads = Threads::new(fd("threads")?);
+    let threads = Threads::new(fd("threads")?, fd("look")?);
+    let waits = Waits::new(fd("switch")?, fd("wake")?, maps_of_waits);
     let sampler = fd("sample")?;
     attach_tracepoints(&mut object)?;
     let timer = Timer::start(std::os::fd::AsFd::as_fd(&sampler), config.timer_period_ns)?;
     let rates = Rates::new(timer, settings, watched);
     let attached = Attached { _object: object, _tail_calls: tail_calls, programs: programs.fds, facts: programs.facts };
-    Ok(Parts { rates, tables, events, control, processes, inventory, threads, counters, losses, attached })
+    Ok(Parts { rates, tables, events, control, processes, inventory, threads, waits, counters, losses, attached })
 }
 
 /// Loads the programs of an object, attaches nothing, and says what the kernel said of each.
@@ -220,9 +229,11 @@ fn load_programs(object: &mut Ebpf) -> Result<Programs, KernelError> {
         typed::<PerfEvent>(object, name)?.load().map_err(KernelError::program(name))?;
     }
     typed::<RawTracePoint>(object, "key_of")?.load().map_err(KernelError::program("key_of"))?;
-    typed::<Iter>(object, "threads")?.load("task", &btf).map_err(KernelError::program("threads"))?;
+    for name in ["threads", "look"] {
+        typed::<Iter>(object, name)?.load("task", &btf).map_err(KernelError::program(name))?;
+    }
     typed::<Iter>(object, "inventory")?.load("task_vma", &btf).map_err(KernelError::program("inventory"))?;
-    for (name, tracepoint) in TRACEPOINTS {
+    for (name, tracepoint) in TRACEPOINTS.into_iter().chain(ON_DEMAND) {
         typed::<BtfTracePoint>(object, name)?.load(tracepoint, &btf).map_err(KernelError::program(name))?;
     }
     let mut programs = Programs { fds: Vec::new(), facts: Vec::new() };
@@ -236,6 +247,9 @@ fn load_programs(object: &mut Ebpf) -> Result<Programs, KernelError> {
         "process_exec",
         "process_exit",
         "new_thread",
+        "switch",
+        "wake",
+        "look",
     ] {
         let program = object.program(name).ok_or(KernelError::Missing(name))?;
         programs.add(name, program).map_err(KernelError::program(name))?;

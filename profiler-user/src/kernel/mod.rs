@@ -24,6 +24,7 @@ mod ring;
 mod syscall;
 mod table_maps;
 mod threads;
+mod waits;
 
 pub use counters::{Counters, Losses, ProgramCost};
 pub use errors::KernelError;
@@ -35,8 +36,9 @@ pub use rates::Rates;
 pub use ring::Ring;
 pub use table_maps::TableMaps;
 pub use threads::Threads;
+pub use waits::Waits;
 
 /// Bytes of maps beside the ring of samples, the pool of tables and what each CPU has: files, rules, losses, small rings.
-pub const OTHER_MAPS: u64 = 6 << 20;
+pub const OTHER_MAPS: u64 = 10 << 20;
 /// Bytes of maps that each CPU has: the walk's state, records under construction, memo and cached mappings.
-pub const MAPS_OF_A_CPU: u64 = 256 << 10;
+pub const MAPS_OF_A_CPU: u64 = 320 << 10;

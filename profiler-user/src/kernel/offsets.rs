@@ -72,7 +72,13 @@ pub(super) fn offsets(btf: &Btf) -> Result<Vec<(&'static str, u32)>, KernelError
     found.push(("SIGNAL_TGID_PID", btf.offset("signal_struct", "pids")? + 8 * PIDTYPE_TGID));
     found.push(("MM_VDSO", btf.offset("mm_struct", "context")? + btf.offset("mm_context_t", "vdso")?));
     // CONFIG_SCHED_INFO.
-    found.push(("TASK_ARRIVAL", btf.offset("task_struct", "sched_info.last_arrival").unwrap_or(0)));
+    for (global, member) in [
+        ("TASK_ARRIVAL", "sched_info.last_arrival"),
+        ("TASK_QUEUED", "sched_info.last_queued"),
+        ("TASK_RUN_DELAY", "sched_info.run_delay"),
+    ] {
+        found.push((global, btf.offset("task_struct", member).unwrap_or(0)));
+    }
     // struct qstr: hash and length in 8 bytes, then the pointer.
     found.push(("DENTRY_NAME", btf.offset("dentry", "d_name")? + btf.offset("qstr", "name")?));
     let (seconds, nanoseconds) = change_time(btf)?;

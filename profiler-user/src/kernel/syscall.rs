@@ -11,6 +11,7 @@ pub(super) enum Command {
     MapCreate = 0,
     ProgramTestRun = 10,
     ObjectInfo = 15,
+    RawTracepointOpen = 17,
     BtfById = 19,
     LinkCreate = 28,
     IteratorCreate = 33,

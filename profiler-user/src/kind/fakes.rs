@@ -5,11 +5,13 @@ use crate::event::{Class, Event, Frame, FrameWord, MonoTime, Pid, ProcessFact, P
 use crate::record::{Recorder, RecorderConfig};
 use crate::symbolize::fakes::{EPOCH_MONO, FakeFiles, FakeProcesses, PID, comm, image, symbolizer, usual_stack};
 use crate::symbolize::sources::Processes;
+use crate::watch::waits::{WaitControl, WaitWatches, Wanted};
 use crate::watch::{RateControl, Watch, WatchConfig};
 use profiler_ebpf::reasons::Reason;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Periods in force, as the kernel side would have them.
 #[derive(Clone, Default)]
@@ -26,6 +28,19 @@ impl RateControl for Rates {
             Some(period) => _ = rates.insert(pid, period),
             None => _ = rates.remove(&pid),
         }
+        Ok(())
+    }
+}
+
+/// A kernel side that takes all orders.
+struct NoWaits;
+
+impl WaitControl for NoWaits {
+    fn set(&mut self, _: Option<Pid>, _: Option<Wanted>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn attach(&mut self, _: bool, _: bool, _: u64, _: u64) -> io::Result<()> {
         Ok(())
     }
 }
@@ -58,7 +73,8 @@ impl World {
         let processes = Arc::new(FakeProcesses::default());
         assert!(recorder.try_push(past()));
         recorder.cpu_clocks(clocks());
-        let profiler = Profiler::new(recorder, watch, processes.clone(), symbolizer, 300);
+        let waits = WaitWatches::start(Duration::from_mins(10), None, MonoTime(BEGAN), Box::new(NoWaits));
+        let profiler = Profiler::new(recorder, (watch, waits), processes.clone(), symbolizer, 300);
         World { profiler, processes, files, rates }
     }
 

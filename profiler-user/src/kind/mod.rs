@@ -23,6 +23,8 @@ pub mod table;
 pub mod thread_create;
 pub mod threads;
 pub mod viewer;
+mod wait;
+pub mod waits;
 
 use profile::ValueType;
 
@@ -39,6 +41,8 @@ pub enum Answer {
     Cmdline,
     /// Names of addresses ([`symbol`]).
     Symbol,
+    /// Waits and what ended them ([`waits`]).
+    Waits(waits::What),
     /// This version has no such trace; `seconds` may be anything, as in Go.
     NoTrace,
     /// This version has no such profile; `seconds` asks for the difference of two, as in Go.
@@ -95,10 +99,11 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         name: "block",
-        description: "Stack traces that led to blocking on synchronization primitives",
+        description: "Stack traces that led to blocking on synchronization primitives, since they have been watched. The first \
+            question begins to watch and takes five seconds; with wait=all waits of every kind count.",
         sample_types: CONTENTION,
         period_type: Some(unit("contentions", "count")),
-        answer: Answer::NoProfile,
+        answer: Answer::Waits(waits::What::Block),
     },
     Kind {
         name: "cmdline",
@@ -106,6 +111,20 @@ pub const KINDS: &[Kind] = &[
         sample_types: &[],
         period_type: None,
         answer: Answer::Cmdline,
+    },
+    Kind {
+        name: "delta_block",
+        description: "What block counted since delta_block was last asked for",
+        sample_types: CONTENTION,
+        period_type: Some(unit("contentions", "count")),
+        answer: Answer::Waits(waits::What::DeltaBlock),
+    },
+    Kind {
+        name: "delta_mutex",
+        description: "What mutex counted since delta_mutex was last asked for",
+        sample_types: CONTENTION,
+        period_type: Some(unit("contentions", "count")),
+        answer: Answer::Waits(waits::What::DeltaMutex),
     },
     Kind {
         name: "goroutine",
@@ -124,10 +143,18 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         name: "mutex",
-        description: "Stack traces of holders of contended mutexes",
+        description: "Stack traces of holders of contended mutexes, where they let others go on, since they have been watched. \
+            The first question begins to watch and takes five seconds.",
         sample_types: CONTENTION,
         period_type: Some(unit("contentions", "count")),
-        answer: Answer::NoProfile,
+        answer: Answer::Waits(waits::What::Mutex),
+    },
+    Kind {
+        name: "offcpu",
+        description: "Stack traces at which threads were not on a CPU, for whatever reason: block with wait=all",
+        sample_types: CONTENTION,
+        period_type: Some(unit("contentions", "count")),
+        answer: Answer::Waits(waits::What::OffCpu),
     },
     Kind {
         name: "profile",
@@ -193,8 +220,11 @@ mod tests {
     #[test]
     fn kinds_are_sorted_and_have_the_names_of_go() {
         let names: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+        assert!(names.is_sorted());
+        let ours = ["delta_block", "delta_mutex", "offcpu"];
         let go = "allocs block cmdline goroutine heap mutex profile symbol threadcreate trace";
-        assert_eq!(names.join(" "), go);
+        let theirs: Vec<_> = names.into_iter().filter(|name| !ours.contains(name)).collect();
+        assert_eq!(theirs.join(" "), go);
         assert!(KINDS.iter().all(|kind| kind.sample_types.is_empty() == kind.period_type.is_none()));
     }
 }

@@ -6,7 +6,7 @@ use super::profiler::Profiler;
 use super::subject::{self, Subject};
 use super::viewer::Viewer;
 use super::{missing_parts, runtimes};
-use crate::event::{FrameWord, ImageId, MappingSeen, MonoTime};
+use crate::event::{Call, FrameWord, ImageId, MappingSeen, MonoTime, Source};
 use crate::record::Filter;
 use crate::record::window::Row;
 use crate::symbolize::builder::{self, Input, Labels};
@@ -86,8 +86,10 @@ pub(super) fn row(thread: &Thread, stack: &[FrameWord], status: Reason) -> Row {
         comm: thread.seen.comm,
         stack: Arc::from(stack),
         status,
+        source: Source::Wait(Call::NONE),
         count: 1,
         value: 0,
+        events: 1 << 16,
     }
 }
 

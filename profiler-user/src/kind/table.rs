@@ -6,7 +6,7 @@ use super::profile::Profile;
 use super::profiler::Profiler;
 use super::subject::Subject;
 use super::viewer::Viewer;
-use super::{Answer, Kind, KindError, cpu, thread_create, threads};
+use super::{Answer, Kind, KindError, cpu, thread_create, threads, waits};
 use std::time::Duration;
 
 /// Makes the profile of what the viewer may see of its subject. Dropping the future gives everything back.
@@ -20,6 +20,10 @@ pub async fn collect(
     if kind.answer == Answer::Cpu {
         let request = cpu::Request::parse(parameters, profiler.max_seconds)?;
         return cpu::collect_for(profiler, viewer, subject, request).await;
+    }
+    if let Answer::Waits(what) = kind.answer {
+        let request = waits::Request::parse(what, parameters, profiler.max_seconds)?;
+        return waits::collect_for(profiler, viewer, subject, request).await;
     }
     let Some(seconds) = parameters.difference(profiler.max_seconds)? else {
         return named(profiler, viewer, subject, kind, parameters).await;
@@ -47,7 +51,7 @@ async fn named(
             let request = thread_create::Request::parse(parameters)?;
             thread_create::collect_for(profiler, viewer, subject, request).await
         }
-        Answer::Cpu | Answer::Cmdline | Answer::Symbol | Answer::NoTrace | Answer::NoProfile => {
+        Answer::Cpu | Answer::Waits(_) | Answer::Cmdline | Answer::Symbol | Answer::NoTrace | Answer::NoProfile => {
             Err(KindError::NotImplemented(format!("there is no {} profile in this version", kind.name)))
         }
     }

@@ -2,7 +2,6 @@
 //! caught by the sampler.
 
 mod comments;
-mod wait;
 
 use super::KindError;
 use super::parameters::Parameters;
@@ -11,6 +10,7 @@ use super::profiler::Profiler;
 use super::snapshot::{self, LOOK, Look, Rows};
 use super::subject::Subject;
 use super::viewer::Viewer;
+use super::wait;
 use crate::event::{ImageId, MonoTime, ProcessId, Tid};
 use crate::record::window::{Row, Selection, Span};
 use crate::symbolize::sources::Thread;

@@ -3,7 +3,7 @@
 
 use super::SECOND;
 use super::stacks::{StackIndex, Stacks};
-use crate::event::{Comm, FrameWord, ImageId, MonoTime, ProcessId, Sample, SoleUser, Tid};
+use crate::event::{Class, Comm, FrameWord, ImageId, MonoTime, ProcessId, Sample, SoleUser, Source, Tid};
 use profiler_ebpf::reasons::Reason;
 use std::collections::HashMap;
 
@@ -18,6 +18,44 @@ pub(super) struct Task {
 }
 const _: () = assert!(size_of::<Task>() == 64);
 
+/// What is added.
+pub(super) struct Entry<'a> {
+    pub(super) time: MonoTime,
+    pub(super) task: Task,
+    /// Leaf first.
+    pub(super) frames: &'a [FrameWord],
+    pub(super) status: Reason,
+    pub(super) source: Source,
+    /// ns.
+    pub(super) value: u64,
+    /// Events that it stands for, 16.16 fixed point.
+    pub(super) events: u32,
+}
+
+/// One event.
+pub(super) const ONE: u32 = 1 << 16;
+
+impl Entry<'_> {
+    /// A sample that stands for itself.
+    pub(super) fn of(sample: &Sample) -> Entry<'_> {
+        let Sample { image, tid, thread, comm, uids, time, status, value, .. } = *sample;
+        let (source, events) = match sample.class {
+            Class::Wake { call, count } => (Source::Wake(call), count),
+            Class::Wait { call, weight } => (Source::Wait(call), weight.saturating_mul(ONE)),
+            Class::Cpu | Class::NewThread { .. } => (Source::Cpu, ONE),
+        };
+        // What is short is kept rarely, and then stands for those that were not.
+        let value = if events == ONE { value } else { scaled(value, events) };
+        let task = Task { image, tid, thread, comm, user: uids.into() };
+        Entry { time, task, frames: &sample.frames, status, source, value, events }
+    }
+}
+
+/// A value times how many it stands for.
+pub(super) fn scaled(value: u64, events: u32) -> u64 {
+    u64::try_from(u128::from(value) * u128::from(events) / u128::from(ONE)).unwrap_or(u64::MAX)
+}
+
 /// One sample. Samples of one thread never have the same ns, so rows are not summed here: a query cuts exactly.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StoredRow {
@@ -25,10 +63,12 @@ pub(super) struct StoredRow {
     at: u32,
     task: u32,
     stack: u32,
-    status: Reason,
+    source: Source,
     value: u64,
+    status: Reason,
+    events: u32,
 }
-const _: () = assert!(size_of::<StoredRow>() == 24);
+const _: () = assert!(size_of::<StoredRow>() == 32);
 
 /// Samples that are missing.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +91,9 @@ pub(super) struct RowView<'a> {
     pub(super) stack_number: u32,
     pub(super) stack: &'a [FrameWord],
     pub(super) status: Reason,
+    pub(super) source: Source,
     pub(super) value: u64,
+    pub(super) events: u32,
 }
 
 /// A second of samples.
@@ -71,16 +113,17 @@ impl Block {
 
     /// Adds a sample of this second, and says how many bytes its process holds more by it. Without an index, as in a
     /// sealed block, nothing equal is looked for. `None` if 32 bits do not count what is in the block.
-    pub(super) fn push(&mut self, index: Option<&mut Index>, sample: &Sample) -> Option<u64> {
-        let Sample { image, tid, thread, comm, uids, .. } = *sample;
-        let task = Task { image, tid, thread, comm, user: uids.into() };
-        let at = sample.time.0.checked_sub(self.second * SECOND).and_then(|at| u32::try_from(at).ok())?;
-        self.add(index, &task, &sample.frames, |task, stack| StoredRow {
+    pub(super) fn push(&mut self, index: Option<&mut Index>, entry: &Entry<'_>) -> Option<u64> {
+        let Entry { status, source, value, events, .. } = *entry;
+        let at = entry.time.0.checked_sub(self.second * SECOND).and_then(|at| u32::try_from(at).ok())?;
+        self.add(index, &entry.task, entry.frames, |task, stack| StoredRow {
             at,
             task,
             stack,
-            status: sample.status,
-            value: sample.value,
+            source,
+            value,
+            status,
+            events,
         })
     }
 
@@ -131,7 +174,9 @@ impl Block {
                 stack_number: row.stack,
                 stack: self.stacks.get(row.stack)?,
                 status: row.status,
+                source: row.source,
                 value: row.value,
+                events: row.events,
             })
         })
     }

@@ -2,7 +2,7 @@
 //! over a quarter of it while others need room: its own oldest samples go first.
 
 use super::SECOND;
-use super::block::{Block, Index, Loss};
+use super::block::{Block, Entry, Index, Loss};
 use super::window::Span;
 use crate::event::{MonoTime, ProcessId, Sample};
 use profiler_ebpf::reasons::Reason;
@@ -62,7 +62,13 @@ impl Log {
             let count = sample.late_ticks.into();
             self.lose(Loss { time: sample.time, process: Some(process), reason: Reason::TimerLate, count });
         }
-        let added = self.write(sample.time, |block, index| block.push(index, sample)).flatten();
+        self.add(&Entry::of(sample));
+    }
+
+    /// Adds an entry to its second.
+    pub(super) fn add(&mut self, entry: &Entry<'_>) {
+        let process = entry.task.image.process;
+        let added = self.write(entry.time, |block, index| block.push(index, entry)).flatten();
         match added {
             Some(bytes) => *self.held.entry(process).or_default() += bytes,
             None => self.gone.too_late += 1,

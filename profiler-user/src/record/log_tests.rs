@@ -4,7 +4,7 @@ use super::*;
 use crate::event::{FrameWord, ImageId, UserIds};
 use crate::record::fixtures::{image, process, sample};
 use crate::record::sum::sum;
-use crate::record::window::{Selection, Sieve, Window};
+use crate::record::window::{Samples, Selection, Sieve, Window};
 use proptest::prelude::*;
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ fn span(from: u64, to: u64) -> Span {
 }
 
 fn window(log: &Log, selection: &Selection, span: Span) -> Window {
-    sum(&log.blocks(span), selection, None, span)
+    sum(&log.blocks(span), selection, Samples::Cpu, None, span)
 }
 
 fn of(pid: u32) -> Selection {
@@ -65,7 +65,7 @@ fn a_query_keeps_its_blocks_while_the_log_goes_on() {
     log.push(&sample(7, 1, &[1]));
     let blocks = log.blocks(ALL);
     log.push(&sample(7, 2, &[1]));
-    assert_eq!(count(&sum(&blocks, &Selection::Host, None, ALL)), 1);
+    assert_eq!(count(&sum(&blocks, &Selection::Host, Samples::Cpu, None, ALL)), 1);
     assert_eq!(count(&window(&log, &Selection::Host, ALL)), 2);
 }
 
@@ -223,7 +223,7 @@ fn a_sieve_holds_back_what_is_not_wholly_the_users() {
     log.push(&sample(8, 6, &[1]));
     let sieve = Sieve { uid: 1000, images: HashSet::from([image(7)]) };
     let of = |selection| {
-        let window = sum(&log.blocks(ALL), &selection, Some(&sieve), ALL);
+        let window = sum(&log.blocks(ALL), &selection, Samples::Cpu, Some(&sieve), ALL);
         (count(&window), window.withheld, window.periods.iter().map(|(_, count)| count).sum::<u64>())
     };
     assert_eq!(of(Selection::of([process(7)])), (1, 4, 1));

@@ -13,6 +13,8 @@ mod processes;
 mod recorder;
 mod stacks;
 mod sum;
+mod totals;
+mod waits;
 pub mod window;
 
 #[cfg(test)]
@@ -24,5 +26,7 @@ pub use live::{Creation, LIVE_BYTES, LiveStats};
 pub use owner::{PROCESS_TABLE, RecorderConfig, RecorderStats};
 pub use processes::{Filter, ImageInfo, ProcessInfo};
 pub use recorder::{QUEUE_BYTES, RecordError, Recorder};
+pub use totals::{TOTALS_BYTES, Totals};
+pub use waits::{WAITS_BYTES, WaitStats};
 
 const SECOND: u64 = 1_000_000_000;

@@ -1,13 +1,15 @@
 //! The owner of the stores: one thread to which all that can happen comes as one closed enum.
 
 use super::SECOND;
-use super::block::{Block, Loss};
+use super::block::{Block, Entry, Loss};
 use super::gate::Gate;
 use super::live::{Creation, Live, LiveStats};
 use super::log::Log;
 use super::processes::{Filter, ProcessInfo, Processes};
 use super::sum::sum;
-use super::window::{Selection, Sieve, Span, Window};
+use super::totals::{self, Totals};
+use super::waits::{Ended, WaitStats, Waits};
+use super::window::{Samples, Selection, Sieve, Span, Window};
 use crate::event::{Class, Event, MonoTime, Pid, ProcessId};
 use crossbeam_channel::Sender;
 use profiler_ebpf::abi::maps::LossKey;
@@ -73,6 +75,8 @@ pub struct RecorderStats {
     pub whole_since: u64,
     /// Threads whose creators are known.
     pub live: LiveStats,
+    /// Waits that go on, and what is summed of those that ended.
+    pub waits: WaitStats,
 }
 
 /// All that can happen to the recorder.
@@ -82,7 +86,10 @@ pub(super) enum Command {
     Clocks(Vec<(ProcessId, MonoTime, u64)>),
     Gone(Vec<ProcessId>, MonoTime),
     Tick(MonoTime),
-    Query(Selection, Span, Sender<Answer>),
+    Query(Selection, Samples, Span, Sender<Answer>),
+    Totals(Question, Sender<Totals>),
+    /// Totals of these alone are kept.
+    Watched(BTreeSet<ProcessId>),
     Number(Pid, Sender<Vec<ProcessInfo>>),
     List(Filter, Sender<Vec<ProcessInfo>>),
     Family(ProcessId, MonoTime, Sender<BTreeSet<ProcessId>>),
@@ -91,9 +98,19 @@ pub(super) enum Command {
     Stats(Sender<RecorderStats>),
 }
 
+/// What of the totals is asked for.
+pub(super) struct Question {
+    pub(super) selection: Selection,
+    pub(super) samples: Samples,
+    pub(super) sieve: Option<Sieve>,
+    /// Waits that go on and were at least so old, ns, at that time count too.
+    pub(super) open: Option<(MonoTime, u64)>,
+}
+
 /// What the owner gives to a query.
 pub(super) struct Answer {
     selection: Selection,
+    samples: Samples,
     blocks: Vec<Arc<Block>>,
     covered: Option<Span>,
     cpu_ns: Option<u64>,
@@ -104,7 +121,7 @@ impl Answer {
     /// Sums on the caller's thread.
     pub(super) fn window(self, sieve: Option<&Sieve>) -> Window {
         let Some(covered) = self.covered else { return Window::default() };
-        let sum = sum(&self.blocks, &self.selection, sieve, covered);
+        let sum = sum(&self.blocks, &self.selection, self.samples, sieve, covered);
         Window { cpu_ns: self.cpu_ns, ended: self.ended, covered: Some(covered), ..sum }
     }
 }
@@ -114,6 +131,8 @@ pub(super) struct Owner {
     log: Log,
     processes: Processes,
     live: Live,
+    waits: Waits,
+    totals: totals::Store,
     /// Bytes of the CPU clocks when they were last trimmed.
     clock_bytes: u64,
     gate: Arc<Gate>,
@@ -133,6 +152,8 @@ impl Owner {
             log,
             processes,
             live: Live::default(),
+            waits: Waits::default(),
+            totals: totals::Store::default(),
             clock_bytes: 0,
             gate,
             now: config.now,
@@ -154,10 +175,18 @@ impl Owner {
             Command::Clocks(clocks) => self.clocks(&clocks),
             Command::Gone(ids, now) => ids.iter().for_each(|id| {
                 self.live.forget(*id);
+                self.waits.forget(|process| process == *id);
                 self.processes.gone(*id, now);
             }),
             Command::Tick(now) => self.now = self.now.max(now),
-            Command::Query(selection, span, reply) => drop(reply.send(self.answer(selection, span))),
+            Command::Query(selection, samples, span, reply) => {
+                drop(reply.send(self.answer(selection, samples, span)));
+            }
+            Command::Totals(question, reply) => drop(reply.send(self.totals(&question))),
+            Command::Watched(processes) => {
+                self.totals.retain(&processes);
+                self.waits.forget(|process| !processes.contains(&process));
+            }
             Command::Number(pid, reply) => drop(reply.send(self.processes.with_number(pid, self.now))),
             Command::List(filter, reply) => {
                 drop(reply.send(self.processes.list(filter, self.now, self.log.floor())));
@@ -182,6 +211,23 @@ impl Owner {
                     // Some wait for a table while their process ends.
                     Class::NewThread { .. } if self.processes.has_ended(sample.image.process) => {}
                     Class::NewThread { tid, start } => self.live.created(sample, tid, start),
+                    Class::Wait { call, weight } => {
+                        self.processes.wait(sample);
+                        if let Some(ended) = self.waits.begin(sample, call, weight) {
+                            self.ended(&ended);
+                        }
+                    }
+                    Class::Wake { .. } => {
+                        self.processes.wait(sample);
+                        self.log.push(sample);
+                        self.totals.add(&Entry::of(sample));
+                    }
+                }
+            }
+            Event::WaitEnd(end) => {
+                self.now = self.now.max(end.end);
+                if let Some(ended) = self.waits.end(end) {
+                    self.ended(&ended);
                 }
             }
             Event::Fork(fact) => self.processes.fork(fact),
@@ -192,11 +238,28 @@ impl Owner {
             Event::Known(fact, exe) => self.processes.known(fact, exe),
             Event::Exit { fact, cpu_ns, .. } => {
                 self.live.forget(fact.image.process);
+                self.waits.forget(|process| process == fact.image.process);
                 self.processes.exit(fact, *cpu_ns);
             }
             Event::ThreadExit { process, tid, start } => self.live.ended(*process, *tid, *start),
             Event::File(_) | Event::Mapping(_) | Event::Stack(_) | Event::Thread(_) => {}
         }
+    }
+
+    fn ended(&mut self, ended: &Ended) {
+        for entry in ended.entries() {
+            self.log.add(&entry);
+            self.totals.add(&entry);
+        }
+    }
+
+    fn totals(&mut self, question: &Question) -> Totals {
+        let Question { selection, samples, sieve, open } = question;
+        let mut found = self.totals.of(selection, *samples, sieve.as_ref());
+        if let Some(open) = *open {
+            self.waits.add_open(&mut found, selection, sieve.as_ref(), open);
+        }
+        found
     }
 
     fn clocks(&mut self, clocks: &[(ProcessId, MonoTime, u64)]) {
@@ -231,17 +294,18 @@ impl Owner {
             self.log.seal(self.now);
             self.processes.trim(self.now, self.log.floor());
             self.processes.fit(PROCESS_TABLE);
+            self.waits.trim(self.now);
             self.clock_bytes = self.processes.clock_bytes();
         }
         self.log.evict_to(self.budget.saturating_sub(self.clock_bytes));
     }
 
-    pub(super) fn answer(&self, selection: Selection, span: Span) -> Answer {
+    pub(super) fn answer(&self, selection: Selection, samples: Samples, span: Span) -> Answer {
         let covered = self.log.covered(span);
         let blocks = covered.map(|span| self.log.blocks(span)).unwrap_or_default();
         let cpu_ns = covered.and_then(|span| self.processes.cpu_within(&selection, span));
         let ended = covered.map_or(0, |span| self.processes.ended_within(&selection, span));
-        Answer { selection, blocks, covered, cpu_ns, ended }
+        Answer { selection, samples, blocks, covered, cpu_ns, ended }
     }
 
     pub(super) fn stats(&self) -> RecorderStats {
@@ -263,6 +327,7 @@ impl Owner {
             forgotten_paths: self.processes.forgotten_paths,
             whole_since: self.log.floor().0,
             live: self.live.stats(),
+            waits: WaitStats { folded: self.totals.folded, total_bytes: self.totals.bytes(), ..self.waits.stats() },
         }
     }
 }

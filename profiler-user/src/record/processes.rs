@@ -116,6 +116,13 @@ impl Processes {
         entry.image(sample.image.exec_id, sample.time, sample.comm, sample.uids).comm = sample.comm;
     }
 
+    /// As [`Processes::sample`], by a sample that is none of CPU time.
+    pub(super) fn wait(&mut self, sample: &Sample) {
+        if let Some(entry) = self.meet(sample.image, sample.time, sample.comm, sample.uids) {
+            entry.info.last_sample = entry.info.last_sample.max(Some(sample.time));
+        }
+    }
+
     /// A child has its parent's program until it execs, and the secrets that this got by rights which it gave up since.
     pub(super) fn fork(&mut self, fact: &ProcessFact) {
         let parent = self.newest(fact.parent).map(|parent| &parent.info);

@@ -3,9 +3,10 @@
 
 use super::gate::Gate;
 use super::live::Creation;
-use super::owner::{Command, Owner, RecorderConfig, RecorderStats};
+use super::owner::{Command, Owner, Question, RecorderConfig, RecorderStats};
 use super::processes::{Filter, ProcessInfo};
-use super::window::{Selection, Sieve, Span, Window};
+use super::totals::Totals;
+use super::window::{Samples, Selection, Sieve, Span, Window};
 use crate::event::{Class, Event, MonoTime, Pid, ProcessId};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use profiler_ebpf::abi::maps::LossKey;
@@ -135,7 +136,35 @@ impl Recorder {
 
     /// As [`Recorder::query`], for somebody who may see only what passes a sieve.
     pub fn query_for(&self, sieve: Option<&Sieve>, selection: Selection, span: Span) -> Result<Window, RecordError> {
-        Ok(self.ask(|reply| Command::Query(selection, span, reply))?.window(sieve))
+        self.query_samples(Samples::Cpu, sieve, selection, span)
+    }
+
+    /// As [`Recorder::query_for`], of waits or wakes.
+    pub fn query_samples(
+        &self,
+        samples: Samples,
+        sieve: Option<&Sieve>,
+        selection: Selection,
+        span: Span,
+    ) -> Result<Window, RecordError> {
+        Ok(self.ask(|reply| Command::Query(selection, samples, span, reply))?.window(sieve))
+    }
+
+    /// What was summed since it has been watched, and with `open` the waits that go on and were at least so old, ns, at that time.
+    /// Blocking.
+    pub fn totals(
+        &self,
+        samples: Samples,
+        sieve: Option<Sieve>,
+        selection: Selection,
+        open: Option<(MonoTime, u64)>,
+    ) -> Result<Totals, RecordError> {
+        self.ask(|reply| Command::Totals(Question { selection, samples, sieve, open }, reply))
+    }
+
+    /// Forgets the totals of all but these, which are watched still. Never blocks; the next call makes a dropped one good.
+    pub fn watched(&self, processes: BTreeSet<ProcessId>) {
+        let _dropped = self.offer(Command::Watched(processes));
     }
 
     /// Processes that have or had this number, the newest last. Blocking.
@@ -182,7 +211,7 @@ fn queued_bytes(events: &[Event]) -> u64 {
         Event::Stack(copy) => copy.bytes.len() + size_of_val(copy.mappings.as_slice()),
         Event::Exec(_, path) | Event::Known(_, path) => path.len(),
         Event::Thread(thread) => size_of_val(thread.kernel.as_slice()),
-        Event::Fork(_) | Event::Exit { .. } | Event::ThreadExit { .. } | Event::Mapping(_) => 0,
+        Event::Fork(_) | Event::Exit { .. } | Event::ThreadExit { .. } | Event::WaitEnd(_) | Event::Mapping(_) => 0,
     });
     (size_of_val(events) + outside.sum::<usize>()) as u64
 }

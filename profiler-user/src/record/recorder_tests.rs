@@ -102,7 +102,7 @@ fn a_full_queue_drops_counts_and_never_blocks() {
     recorder.cpu_clocks(vec![(process(7), MonoTime(1), 1)]);
     receiver.try_iter().for_each(|command| owner.handle(command));
 
-    let window = owner.answer(Selection::Host, span(0, 3 * SECOND)).window(None);
+    let window = owner.answer(Selection::Host, Samples::Cpu, span(0, 3 * SECOND)).window(None);
     assert_eq!((count(&window), lost(&window, Reason::QueueFull)), (taken, 10 + 1 + 5));
     let stats = owner.stats();
     assert_eq!((stats.dropped, stats.dropped_events, stats.samples), (16, 2, taken));

@@ -1,16 +1,22 @@
 //! Blocks -> [`Window`]: equal samples of the span are summed. Runs on the caller's thread over blocks that it shares.
 
 use super::block::{Block, RowView, Task};
-use super::window::{Row, Selection, Sieve, Span, Window};
-use crate::event::{FrameWord, ProcessId};
+use super::window::{Row, Samples, Selection, Sieve, Span, Window};
+use crate::event::{FrameWord, ProcessId, Source};
 use profiler_ebpf::reasons::Reason;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Sums the samples of a selection in a span that pass a sieve, and its losses. `cpu_ns` and `covered` are for the owner to
 /// say.
-pub(super) fn sum(blocks: &[Arc<Block>], selection: &Selection, sieve: Option<&Sieve>, span: Span) -> Window {
-    let mut sums = Sums::default();
+pub(super) fn sum(
+    blocks: &[Arc<Block>],
+    selection: &Selection,
+    samples: Samples,
+    sieve: Option<&Sieve>,
+    span: Span,
+) -> Window {
+    let mut sums = Sums { samples, ..Sums::default() };
     let wanted = Wanted::new(selection);
     for block in blocks {
         sums.add(block, &wanted, sieve, span);
@@ -43,12 +49,13 @@ impl Wanted {
 /// Values by a key, in the order in which the keys were met.
 #[derive(Default)]
 struct Sums {
+    samples: Samples,
     tasks: HashMap<Task, u32>,
     stacks: HashMap<Arc<[FrameWord]>, u32>,
     stack_list: Vec<Arc<[FrameWord]>>,
     rows: Vec<Row>,
-    /// (task, stack, status) -> index in `rows`.
-    by_key: HashMap<(u32, u32, Reason), usize>,
+    /// (task, stack, status, source) -> index in `rows`.
+    by_key: HashMap<(u32, u32, Reason, Source), usize>,
     periods: BTreeMap<u64, u64>,
     losses: BTreeMap<Reason, u64>,
     withheld: u64,
@@ -64,7 +71,7 @@ impl Sums {
     fn add(&mut self, block: &Block, wanted: &Wanted, sieve: Option<&Sieve>, span: Span) {
         let mut numbers = Numbers { tasks: vec![None; block.task_count()], stacks: vec![None; block.stack_count()] };
         for row in block.rows() {
-            if !span.holds(row.time) || !wanted.has(row.task.image.process) {
+            if !span.holds(row.time) || !self.samples.hold(row.source) || !wanted.has(row.task.image.process) {
                 continue;
             }
             if sieve.is_none_or(|sieve| sieve.passes(row.task.image, row.task.user)) {
@@ -83,7 +90,7 @@ impl Sums {
     fn add_row(&mut self, row: &RowView<'_>, numbers: &mut Numbers) {
         let task = once(&mut numbers.tasks, row.task_number, || self.task(row.task));
         let stack = once(&mut numbers.stacks, row.stack_number, || self.stack(row.stack));
-        let index = *self.by_key.entry((task, stack, row.status)).or_insert(self.rows.len());
+        let index = *self.by_key.entry((task, stack, row.status, row.source)).or_insert(self.rows.len());
         if index == self.rows.len() {
             let stack = self.stack_list.get(stack as usize).cloned().unwrap_or_default();
             self.rows.push(new_row(row, stack));
@@ -91,6 +98,7 @@ impl Sums {
         if let Some(sum) = self.rows.get_mut(index) {
             sum.count += 1;
             sum.value = sum.value.saturating_add(row.value);
+            sum.events = sum.events.saturating_add(row.events.into());
         }
         *self.periods.entry(row.value).or_default() += 1;
     }
@@ -134,5 +142,5 @@ fn once(known: &mut [Option<u32>], index: u32, find: impl FnOnce() -> u32) -> u3
 
 fn new_row(row: &RowView<'_>, stack: Arc<[FrameWord]>) -> Row {
     let Task { image, tid, thread, comm, .. } = *row.task;
-    Row { image, tid, thread, comm, stack, status: row.status, count: 0, value: 0 }
+    Row { image, tid, thread, comm, stack, status: row.status, source: row.source, count: 0, value: 0, events: 0 }
 }

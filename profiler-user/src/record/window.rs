@@ -1,6 +1,6 @@
 //! What a query on the log store answers: the additive samples of a window.
 
-use crate::event::{Comm, FrameWord, ImageId, MonoTime, ProcessId, SoleUser, Tid};
+use crate::event::{Comm, FrameWord, ImageId, MonoTime, ProcessId, SoleUser, Source, Tid};
 use profiler_ebpf::reasons::Reason;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -25,6 +25,31 @@ impl Selection {
         match self {
             Selection::Host => true,
             Selection::Processes(processes) => processes.contains(&process),
+        }
+    }
+}
+
+/// What a query is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Samples {
+    /// CPU time.
+    #[default]
+    Cpu,
+    /// All waits.
+    Waits,
+    /// Waits on synchronisation.
+    Syncs,
+    /// Ends of others' waits.
+    Wakes,
+}
+
+impl Samples {
+    /// True if it is about those, too.
+    pub fn hold(self, source: Source) -> bool {
+        match source {
+            Source::Cpu => self == Samples::Cpu,
+            Source::Wait(call) => self == Samples::Waits || (self == Samples::Syncs && call.is_sync()),
+            Source::Wake(_) => self == Samples::Wakes,
         }
     }
 }
@@ -70,10 +95,14 @@ pub struct Row {
     pub stack: Arc<[FrameWord]>,
     /// How the stack ended.
     pub status: Reason,
+    /// What the values are of.
+    pub source: Source,
     /// Records.
     pub count: u64,
     /// Sum of their values, ns.
     pub value: u64,
+    /// Events that they stand for, 16.16 fixed point.
+    pub events: u64,
 }
 
 /// The answer.

@@ -4,7 +4,7 @@ use super::Symbolizer;
 use super::sources::{
     BoxFuture, FileInfo, Files, KernelModule, KernelNames, KernelSymbol, MadeCode, MissingParts, Processes, Thread,
 };
-use crate::event::{Comm, FileNumber, FileOffset, Frame, FrameWord, ImageId, MappingSeen};
+use crate::event::{Comm, FileNumber, FileOffset, Frame, FrameWord, ImageId, MappingSeen, Source};
 use crate::event::{ModuleNumber, MonoTime, Ownership, Pid, ProcessId, Tid};
 use crate::record::window::Row;
 use crate::worker::api::{FileFacts, Segment, SymbolFrame, Symbolized};
@@ -63,8 +63,10 @@ pub(crate) fn row(stack: &[Frame]) -> Row {
         comm: comm("demo"),
         stack: stack.iter().map(|frame| FrameWord::from(*frame)).collect(),
         status: Reason::Complete,
+        source: Source::Cpu,
         count: 1,
         value: 10_000_000,
+        events: 1 << 16,
     }
 }
 
@@ -240,6 +242,10 @@ impl Processes for FakeProcesses {
     fn threads(&self, process: ProcessId, _: Duration) -> Result<Vec<Thread>, String> {
         let threads = self.threads.lock().expect("no test panics with it");
         Ok(if self.is(process) { threads.clone() } else { Vec::new() })
+    }
+
+    fn look_at_waits(&self, _: Option<ProcessId>) -> MonoTime {
+        self.now().0
     }
 
     fn cpu_clock(&self, process: ProcessId) -> Option<u64> {

@@ -115,6 +115,9 @@ pub trait Processes: Send + Sync {
     /// Its threads as they stand, by number, none of them stopped for it; none if it is gone. The error is a sentence.
     /// Blocking, to about the deadline.
     fn threads(&self, process: ProcessId, deadline: Duration) -> Result<Vec<Thread>, String>;
+    /// Has the stacks of those watched threads recorded that have waited for long, of one process or of all, unless they are already:
+    /// when that was. Blocking.
+    fn look_at_waits(&self, process: Option<ProcessId>) -> MonoTime;
     /// ns of CPU time of its whole life until now, by the scheduler's own account.
     fn cpu_clock(&self, process: ProcessId) -> Option<u64>;
     /// ns of CPU time of the whole lives of the children that it has waited for, and of theirs; told in clock ticks.

@@ -6,6 +6,7 @@ use crate::late::Late;
 use crate::record::Recorder;
 use crate::symbolize::Symbolizer;
 use crate::watch::Watch;
+use crate::watch::waits::WaitWatches;
 use crate::worker::Worker;
 
 /// What could not be audited.
@@ -70,6 +71,35 @@ pub fn recorder(metrics: &Metrics, recorder: &Recorder) {
                 "recorder_live_evicted",
                 "Threads whose creators made room for others",
                 stats.live.evicted,
+            ),
+            Reading::gauge("recorder_open_waits", "Waits that go on and whose stacks are known", stats.waits.open),
+            Reading::gauge("recorder_open_wait_bytes", "Bytes that these take", stats.waits.bytes),
+            Reading::gauge("recorder_total_bytes", "Bytes of what is summed of waits", stats.waits.total_bytes),
+            Reading::labeled(
+                "recorder_waits_lost",
+                "Waits that are in no profile, or in one without their stack",
+                "reason",
+                vec![
+                    ("no room while it goes on", stats.waits.refused),
+                    ("one end was not seen", stats.waits.unmatched),
+                    ("no room for its stack in the sums", stats.waits.folded),
+                ],
+            ),
+        ]
+    }));
+}
+
+/// Whose waits are watched.
+pub fn waits(metrics: &Metrics, watches: &WaitWatches) {
+    let watches = watches.clone();
+    metrics.readings(Box::new(move || {
+        let counts = watches.counts();
+        vec![
+            Reading::gauge("watched_waits", "Processes whose waits are watched, the host being one", counts.watched),
+            Reading::counter(
+                "refused_wait_watches",
+                "Times that the kernel side refused to watch waits",
+                counts.refused,
             ),
         ]
     }));

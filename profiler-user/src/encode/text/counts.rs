@@ -77,7 +77,7 @@ fn labels(sample: &ProfileSample) -> String {
 
 /// Return addresses: readers take one off each to land on the call, the leaf included. A record without an address
 /// makes readers refuse the whole page, so a stack without frames has the address 0.
-fn addresses(profile: &Profile, indexes: &[usize]) -> String {
+pub(super) fn addresses(profile: &Profile, indexes: &[usize]) -> String {
     let mut addresses = locations(profile, indexes).map(|location| location.address.saturating_add(1)).peekable();
     if addresses.peek().is_none() {
         return " 0x1".to_owned();
@@ -85,7 +85,7 @@ fn addresses(profile: &Profile, indexes: &[usize]) -> String {
     addresses.fold(String::new(), |text, address| text + &format!(" {address:#x}"))
 }
 
-fn frame_lines(profile: &Profile, indexes: &[usize]) -> String {
+pub(super) fn frame_lines(profile: &Profile, indexes: &[usize]) -> String {
     let rows: Vec<_> = locations(profile, indexes)
         .flat_map(|location| frames_at(profile, location))
         .map(|frame| {

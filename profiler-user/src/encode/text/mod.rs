@@ -1,6 +1,7 @@
 //! Go's legacy text formats, for people and for the parsers that read them: what the pages share.
 
 mod columns;
+pub mod contention;
 pub mod counts;
 mod frames;
 mod names;

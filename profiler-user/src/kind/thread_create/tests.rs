@@ -26,6 +26,7 @@ fn thread(tid: u32, start: u64) -> Thread {
         time: MonoTime(9),
         start,
         runtime: 1,
+        since: None,
         arrival: None,
         state: 1,
         on_cpu: false,

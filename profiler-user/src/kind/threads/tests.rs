@@ -32,6 +32,7 @@ fn sleeping(tid: u32, minutes: u64) -> Thread {
         time: MonoTime(arrival.0 + minutes * MINUTE + 5),
         start: u64::from(tid),
         runtime: 1_000,
+        since: None,
         arrival: Some(arrival),
         state: 1,
         on_cpu: false,

@@ -1,7 +1,7 @@
 //! What a thread does, in a word, and what one that sleeps waits for: by the names of its kernel functions, or else by its
 //! system call.
 
-use crate::event::{Frame, REGISTER_WORDS, ThreadSeen};
+use crate::event::{Call, Frame, FrameWord, ThreadSeen};
 use crate::symbolize::sources::KernelNames;
 
 /// `TASK_*` of `include/linux/sched.h`.
@@ -34,11 +34,28 @@ pub(super) fn wait(seen: &ThreadSeen, kernel: &dyn KernelNames) -> Option<&'stat
     if matches!(state(seen), "running" | "runnable" | "stopped" | "traced" | "dead") {
         return None;
     }
-    let names = seen.kernel.iter().filter_map(|word| match word.frame() {
+    let number = || seen.registers.as_ref()?.get(SYSTEM_CALL).copied();
+    by_functions(kernel_names(&seen.kernel, kernel)).or_else(|| by_system_call(number()?))
+}
+
+/// What a thread waited for that waited in a system call, with the kernel frames among these.
+pub(super) fn reason(frames: &[FrameWord], call: Call, kernel: &dyn KernelNames) -> &'static str {
+    match call {
+        Call::RUNNABLE => "run queue",
+        // The kernel frames of a page fault begin with the fault; those of a signal's handler do not.
+        Call::NONE => by_functions(kernel_names(frames, kernel)).unwrap_or("page fault"),
+        call if call.is_sync() => "futex",
+        Call(number) => {
+            by_functions(kernel_names(frames, kernel)).or_else(|| by_system_call(number.into())).unwrap_or("other")
+        }
+    }
+}
+
+fn kernel_names(frames: &[FrameWord], kernel: &dyn KernelNames) -> impl Iterator<Item = String> {
+    frames.iter().filter_map(|word| match word.frame() {
         Some(Frame::Kernel { module, offset }) => kernel.symbol(module, offset).map(|symbol| symbol.name),
         _ => None,
-    });
-    by_functions(names).or_else(|| by_system_call(seen.registers.as_ref()?))
+    })
 }
 
 /// Beginnings of kernel functions (6.1 to 6.18) in which a thread sleeps, and for what. The first that fits counts.
@@ -113,8 +130,8 @@ fn by_functions(names: impl Iterator<Item = String>) -> Option<&'static str> {
 }
 
 /// By the number of the system call (`arch/x86/entry/syscalls/syscall_64.tbl`), for kernels whose names are hidden.
-fn by_system_call(registers: &[u64; REGISTER_WORDS]) -> Option<&'static str> {
-    match *registers.get(SYSTEM_CALL)? {
+fn by_system_call(number: u64) -> Option<&'static str> {
+    match number {
         202 | 449 | 455 => Some("futex"),
         7 | 23 | 232 | 270 | 271 | 281 | 441 => Some("poll"),
         35 | 230 => Some("sleep"),
@@ -153,11 +170,7 @@ mod tests {
 
     #[test]
     fn system_calls_say_it_where_names_are_hidden() {
-        let of = |number| {
-            let mut registers = [0; REGISTER_WORDS];
-            registers[SYSTEM_CALL] = number;
-            by_system_call(&registers)
-        };
+        let of = by_system_call;
         assert_eq!((of(202), of(230), of(0), of(u64::MAX)), (Some("futex"), Some("sleep"), Some("io"), None));
     }
 }

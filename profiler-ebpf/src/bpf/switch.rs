@@ -1,0 +1,196 @@
+//! `sched_switch`: threads that leave their CPU begin a wait, threads that arrive end one. Attached while waits are watched.
+
+use crate::bpf::kernel::{TASK_ARRIVAL, TASK_MM, TASK_PID, TASK_QUEUED, TASK_TGID, member};
+use crate::bpf::maps::{EVENTS, OUTPUT, STATE, add};
+use crate::bpf::rate;
+use crate::bpf::record::{Subject, describe, finish, kernel_mode, walk_stack};
+use crate::bpf::state::CLASS_WAIT;
+use crate::bpf::waits::{self, WAITING, call_of, is_sync, keep, run_delay, watch_of};
+use aya_ebpf::EbpfContext;
+use aya_ebpf::btf_maps::PerCpuArray;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task_btf, bpf_get_task_stack, bpf_ktime_get_ns, bpf_ringbuf_output,
+};
+use aya_ebpf::macros::{btf_map, btf_tracepoint};
+use aya_ebpf::programs::BtfTracePointContext;
+use core::ffi::c_void;
+use core::ptr::read_volatile;
+use profiler_ebpf::abi::counters::Counter;
+use profiler_ebpf::abi::event::*;
+use profiler_ebpf::abi::maps::{WATCH_ALL, WATCH_EXACT, WATCH_SYNC, Waiting};
+use profiler_ebpf::reasons::Reason;
+
+const BPF_RB_NO_WAKEUP: u64 = 1;
+/// `TASK_DEAD` of `include/linux/sched.h`: it does not come back.
+const DEAD: u64 = 0x80;
+
+/// The last switch of a CPU.
+#[repr(C)]
+struct Switched {
+    /// When, CLOCK_MONOTONIC ns.
+    at: u64,
+    /// Who arrived.
+    tid: u64,
+    /// CLOCK_MONOTONIC less the scheduler's clock of this CPU; 0 while it is not known.
+    ahead: u64,
+}
+
+#[btf_map]
+static SWITCHED: PerCpuArray<Switched, 1> = PerCpuArray::new();
+
+/// A CPU goes from one task to another.
+#[btf_tracepoint(function = "sched_switch")]
+pub(crate) fn switch(context: BtfTracePointContext) -> i32 {
+    // SAFETY: the tracepoint's arguments are (preempt, previous task, next task, previous state).
+    let (preempt, previous, next, state) = unsafe {
+        let arguments = context.as_ptr() as *const u64;
+        (
+            read_volatile(arguments) & 1,
+            read_volatile(arguments.add(1) as *const *const u8),
+            read_volatile(arguments.add(2) as *const *const u8),
+            read_volatile(arguments.add(3)),
+        )
+    };
+    // SAFETY: a plain helper call.
+    let now = unsafe { bpf_ktime_get_ns() };
+    // SAFETY: tasks by their BTF type.
+    let (old, new): (u32, u32) = unsafe { (member(previous, &TASK_PID), member(next, &TASK_PID)) };
+    let ahead = clocks(now, previous, old, new);
+    if old != 0 && state & DEAD != DEAD {
+        leave(previous, old, preempt != 0 || state as u32 == 0, now);
+    }
+    if new != 0 {
+        arrive(next, new, now, ahead);
+    }
+    0
+}
+
+/// How far CLOCK_MONOTONIC is ahead of the scheduler's clock here: the kernel noted by that clock when `previous` arrived, we by
+/// the other.
+#[inline(always)]
+fn clocks(now: u64, previous: *const u8, old: u32, new: u32) -> u64 {
+    let Some(switched) = SWITCHED.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's slot, used by this program only, which is not interrupted by itself.
+    let switched = unsafe { &mut *switched };
+    if old != 0 && switched.tid == old as u64 && TASK_ARRIVAL.load() != 0 {
+        // SAFETY: a task by its BTF type.
+        let arrival: u64 = unsafe { member(previous, &TASK_ARRIVAL) };
+        switched.ahead = switched.at.wrapping_sub(arrival);
+    }
+    switched.at = now;
+    switched.tid = new as u64;
+    switched.ahead
+}
+
+/// A thread leaves its CPU: it waits, or could go on (`runnable`).
+#[inline(always)]
+fn leave(task: *const u8, tid: u32, runnable: bool, now: u64) {
+    let (Some(rates), Some(config)) = (rate::config(), waits::config()) else { return };
+    // SAFETY: a task by its BTF type.
+    let (tgid, mm): (u32, u64) = unsafe { (member(task, &TASK_TGID), member(task, &TASK_MM)) };
+    let watch = watch_of(tgid, rates.agent);
+    if mm == 0 || (watch.is_none() && config.any_wakers == 0) {
+        return;
+    }
+    // SAFETY: a task by its BTF type.
+    let call = if runnable { RUNNABLE } else { unsafe { call_of(task) } };
+    let sync = is_sync(call);
+    // SAFETY: a map value.
+    let flags = watch.map_or(0, |watch| unsafe { (*watch).flags });
+    let wanted = flags & WATCH_ALL != 0 || (flags & WATCH_SYNC != 0 && sync);
+    if !wanted && !(sync && config.any_wakers != 0) {
+        return;
+    }
+    let kept = if wanted && let Some(watch) = watch { keep(watch, now) } else { None };
+    // SAFETY: a task by its BTF type.
+    let run_delay = unsafe { run_delay(task) };
+    let waiting = Waiting { since: now, run_delay, call, flags: if kept.is_some() { WAIT_SAMPLED } else { 0 } };
+    if WAITING.insert(&tid, &waiting, 0).is_err() {
+        add(Counter::WaitsNotFollowed, 1);
+        return;
+    }
+    if let Some(shift) = kept {
+        sample(tgid, tid, now, call, shift, flags & WATCH_EXACT == 0 || !sync, rates.epoch);
+    }
+}
+
+/// Sends the stack of the current thread, which is about to wait.
+#[inline(always)]
+fn sample(tgid: u32, tid: u32, now: u64, call: u32, shift: u32, with_kernel: bool, epoch: u64) {
+    let (Some(state), Some(output)) = (STATE.get_ptr_mut(CLASS_WAIT), OUTPUT.get_ptr_mut(CLASS_WAIT)) else { return };
+    // SAFETY: this CPU's slots of this class; the program is not interrupted by itself, as interrupts are off.
+    let (state, output) = unsafe { (&mut *state, &mut *output) };
+    let head = &mut output.head;
+    head.tgid = tgid;
+    head.tid = tid;
+    head.time = now;
+    describe(state, head, &Subject { class: CLASS_WAIT, value: 0, late: 0, epoch });
+    head.flags |= FLAG_KERNEL_MODE;
+    head.labels = call;
+    head.count = 1 << (16 + (shift & 15));
+    if with_kernel {
+        let words = (&raw mut output.words) as *mut c_void;
+        // SAFETY: the current task; the buffer has 2,048 words.
+        let bytes = unsafe { bpf_get_task_stack(bpf_get_current_task_btf(), words, (MAX_KERNEL_FRAMES * 8) as u32, 0) };
+        if bytes > 0 {
+            state.first = (bytes as u64 >> 3) & 127;
+            output.head.kernel_frames = state.first as u32;
+        }
+    }
+    let mut status = kernel_mode(CLASS_WAIT, state);
+    if status == 0 {
+        status = walk_stack(CLASS_WAIT, MAX_USER_FRAMES as u32, state, output);
+        if status == 0 {
+            status = Reason::Truncated as u32;
+        }
+    }
+    finish(CLASS_WAIT, state, output, status);
+}
+
+/// A thread is on a CPU again.
+#[inline(always)]
+fn arrive(task: *const u8, tid: u32, now: u64, ahead: u64) {
+    // SAFETY: the value is copied at once.
+    let Some(waiting) = (unsafe { WAITING.get(&tid) }).copied() else { return };
+    let _gone = WAITING.remove(&tid);
+    if waiting.flags == 0 {
+        return;
+    }
+    // SAFETY: tasks by their BTF type.
+    let (tgid, delay): (u32, u64) = unsafe { (member(task, &TASK_TGID), run_delay(task)) };
+    let end = WaitEnd {
+        kind: KIND_WAIT_END,
+        tid,
+        tgid,
+        flags: waiting.flags,
+        since: waiting.since,
+        end: now,
+        queued: queued(task, now, ahead, delay.wrapping_sub(waiting.run_delay)),
+        call: waiting.call,
+        reserved: 0,
+    };
+    // SAFETY: a plain structure on the stack.
+    let sent = unsafe {
+        let (ring, from) = (&raw const EVENTS as *mut c_void, (&raw const end) as *mut c_void);
+        bpf_ringbuf_output(ring, from, size_of::<WaitEnd>() as u64, BPF_RB_NO_WAKEUP)
+    };
+    if sent != 0 {
+        add(Counter::WaitsLost, 1);
+    }
+}
+
+/// How long a task that arrives could have run, ns: in this queue, and in those before it.
+#[inline(always)]
+fn queued(task: *const u8, now: u64, ahead: u64, before: u64) -> u64 {
+    if TASK_QUEUED.load() == 0 || ahead == 0 {
+        return 0;
+    }
+    // SAFETY: a task by its BTF type.
+    let since: u64 = unsafe { member(task, &TASK_QUEUED) };
+    if since == 0 {
+        return before;
+    }
+    let since = since.wrapping_add(ahead);
+    // The two clocks are compared to some hundred ns.
+    before + if now > since { now - since } else { 0 }
+}
