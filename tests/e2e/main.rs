@@ -68,3 +68,4 @@ mod startup;
 mod truth;
 // Unwind rules beyond the common ones, each with a program that knows its stack.
 mod unwinding;
+mod waits;

@@ -59,6 +59,7 @@ counters! {
     WaitsNotFollowed = 120, "kernel_waits_not_followed", "Waits that found no room in the table of those that are followed; a look finds the long ones";
     Wakes = 121, "kernel_wakes_sampled", "Wakes that ended a wait on synchronisation and were put into the ring with the stack of the waker";
     WakesOfNobody = 122, "kernel_wakes_of_nobody", "Ends of waits on synchronisation that no thread of a watched process brought about by releasing something: time-outs, interrupts, signals";
+    SwitchesUnseen = 123, "kernel_switches_unseen", "Waits whose threads came back to a CPU by a switch that the kernel did not tell of; when they came is known all the same";
 }
 
 const _: () = {

@@ -42,7 +42,7 @@ pub(crate) extern "C" fn threads(context: *mut c_void) -> i32 {
     let (meta, task) =
         unsafe { (read_volatile(&raw const (*context).meta), read_volatile(&raw const (*context).task)) };
     if !task.is_null() && is_of_a_program(task) {
-        write(meta, task, 0);
+        let _again_if_not = write(meta, task, 0);
     }
     0
 }
@@ -56,9 +56,10 @@ pub(crate) extern "C" fn look(context: *mut c_void) -> i32 {
     let (meta, task) =
         unsafe { (read_volatile(&raw const (*context).meta), read_volatile(&raw const (*context).task)) };
     if !task.is_null() && is_of_a_program(task) {
-        let since = unseen_wait(task);
-        if since != 0 {
-            write(meta, task, since);
+        let found = unseen_wait(task);
+        // Without room the kernel asks for the same task again.
+        if found.since != 0 && !write(meta, task, found.since) {
+            forget(task, &found);
         }
     }
     0
@@ -72,14 +73,24 @@ fn is_of_a_program(task: *const u8) -> bool {
     flags & PF_KTHREAD == 0 && !mm.is_null()
 }
 
-/// When the wait of a watched thread began, if its stack is to be taken now; else 0. Waits that are looked at are marked; those that
-/// began before they were watched are followed from now on.
+/// A wait whose stack is to be taken now.
+struct Found {
+    /// When it began; 0 if there is none.
+    since: u64,
+    /// It began before it was watched.
+    adopted: bool,
+}
+
+const NOTHING: Found = Found { since: 0, adopted: false };
+
+/// The wait of a watched thread. Waits that are looked at are marked; those that began before they were watched are followed from now
+/// on.
 #[inline(always)]
-fn unseen_wait(task: *const u8) -> u64 {
+fn unseen_wait(task: *const u8) -> Found {
     // SAFETY: BTF pointers and their members.
     let (tgid, tid): (u32, u32) = unsafe { (member(task, &TASK_TGID), member(task, &TASK_PID)) };
-    let (Some(rates), Some(config)) = (rate::config(), waits::config()) else { return 0 };
-    let Some(watch) = watch_of(tgid, rates.agent) else { return 0 };
+    let (Some(rates), Some(config)) = (rate::config(), waits::config()) else { return NOTHING };
+    let Some(watch) = watch_of(tgid, rates.agent) else { return NOTHING };
     // SAFETY: a map value.
     let flags = unsafe { (*watch).flags };
     let wanted = |call: u32| flags & WATCH_ALL != 0 || (flags & WATCH_SYNC != 0 && is_sync(call));
@@ -90,26 +101,39 @@ fn unseen_wait(task: *const u8) -> u64 {
         let waiting = unsafe { &mut *waiting };
         let (since, known) = (waiting.since, waiting.flags);
         if now < since + config.look_age || known & WAIT_LOOKED != 0 || !wanted(waiting.call) {
-            return 0;
+            return NOTHING;
         }
         waiting.flags = known | WAIT_LOOKED;
-        return if known & WAIT_SAMPLED != 0 { 0 } else { since };
+        return if known & WAIT_SAMPLED != 0 { NOTHING } else { Found { since, adopted: false } };
     }
     if !stands(task) {
-        return 0;
+        return NOTHING;
     }
     // SAFETY: the iterator's own task.
     let (call, run_delay) = unsafe { (call_of(task), run_delay(task)) };
     let waiting = Waiting { since: now, run_delay, call, flags: WAIT_LOOKED };
     if !wanted(call) || WAITING.insert(&tid, &waiting, BPF_NOEXIST).is_err() {
-        return 0;
+        return NOTHING;
     }
     if !stands(task) {
         // It may have gone before it was in the table, and would stay in it.
         let _gone = WAITING.remove(&tid);
-        return 0;
+        return NOTHING;
     }
-    now
+    Found { since: now, adopted: true }
+}
+
+/// Takes the mark back.
+#[inline(always)]
+fn forget(task: *const u8, found: &Found) {
+    // SAFETY: BTF pointers and their members.
+    let tid: u32 = unsafe { member(task, &TASK_PID) };
+    if found.adopted {
+        let _gone = WAITING.remove(&tid);
+    } else if let Some(waiting) = WAITING.get_ptr_mut(&tid) {
+        // SAFETY: a map value.
+        unsafe { (*waiting).flags &= !WAIT_LOOKED }
+    }
 }
 
 /// True if it is on no CPU and does not ask for one.
@@ -120,10 +144,10 @@ fn stands(task: *const u8) -> bool {
     state != 0 && state & DEAD == 0 && on_cpu == 0
 }
 
-/// Shows a task.
+/// Shows a task; false if there was no room.
 #[inline(always)]
-fn write(meta: *const *mut seq_file, task: *const u8, since: u64) {
-    let Some(thread) = THREAD.get_ptr_mut(0) else { return };
+fn write(meta: *const *mut seq_file, task: *const u8, since: u64) -> bool {
+    let Some(thread) = THREAD.get_ptr_mut(0) else { return false };
     // SAFETY: this CPU's slot; the agent runs one iterator over threads at a time.
     let thread = unsafe { &mut *thread };
     describe(task, &mut thread.head);
@@ -134,7 +158,7 @@ fn write(meta: *const *mut seq_file, task: *const u8, since: u64) {
     // SAFETY: `meta` is the iterator's; the record has at least `length` bytes.
     unsafe {
         let seq = read_volatile(meta);
-        bpf_seq_write(seq, thread as *mut Thread as *const c_void, length as u32);
+        bpf_seq_write(seq, thread as *mut Thread as *const c_void, length as u32) == 0
     }
 }
 

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Records taken from a ring at once.
 const BATCH: usize = 4_096;
 /// Classes of samples that may interrupt one another.
-const CLASSES: usize = 2;
+const CLASSES: usize = 4;
 /// The clock's thread works this often.
 const BEAT: Duration = Duration::from_millis(100);
 /// Late stacks are looked at this often.

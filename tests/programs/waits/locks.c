@@ -34,6 +34,14 @@ NI static void wait_reader(void) { pthread_rwlock_rdlock(&rwlock); sink++; }
 NI static void wait_writer(void) { pthread_rwlock_wrlock(&rwlock); sink++; }
 NI static void wait_condition(void) { while (!told) pthread_cond_wait(&condition, &of_condition); sink++; }
 NI static void wait_semaphore(void) { sem_wait(&semaphore); sink++; }
+NI static void wait_timeout(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_nsec += 20000000;
+    if (t.tv_nsec >= 1000000000) { t.tv_nsec -= 1000000000; t.tv_sec++; }
+    sem_timedwait(&semaphore, &t);
+    sink++;
+}
 NI static void wait_barrier(void) { pthread_barrier_wait(&barrier); sink++; }
 NI static void wait_join(pthread_t t) { pthread_join(t, 0); sink++; }
 
@@ -41,10 +49,11 @@ NI static void release_mutex(void) { pthread_mutex_unlock(&mutex); sink++; }
 NI static void release_rwlock(void) { pthread_rwlock_unlock(&rwlock); sink++; }
 NI static void release_condition(void) { pthread_cond_signal(&condition); sink++; }
 NI static void release_semaphore(void) { sem_post(&semaphore); sink++; }
-NI static void release_barrier(void) { pthread_barrier_wait(&barrier); sink++; }
+NI static void release_barrier(void) { pthread_barrier_wait(&barrier); sink += 2; }
 
-enum { MUTEX, READER, WRITER, CONDITION, SEMAPHORE, BARRIER, JOIN, KINDS };
-static const char *names[KINDS] = {"mutex", "reader", "writer", "condition", "semaphore", "barrier", "join"};
+enum { MUTEX, READER, WRITER, CONDITION, SEMAPHORE, BARRIER, JOIN, TIMEOUT, KINDS };
+static const char *names[KINDS] = {"mutex", "reader", "writer", "condition", "semaphore", "barrier", "join",
+                                   "timeout"};
 
 // Holds what is waited for, 20 ms long, from before the wait begins.
 static void *holder(void *a) {
@@ -86,6 +95,7 @@ NI static long long turn(int kind) {
         if (kind == SEMAPHORE) wait_semaphore();
         if (kind == BARRIER) wait_barrier();
         if (kind == JOIN) wait_join(t);
+        if (kind == TIMEOUT) wait_timeout();
         sum += now() - from;
         if (kind == MUTEX) pthread_mutex_unlock(&mutex);
         if (kind == READER || kind == WRITER) pthread_rwlock_unlock(&rwlock);
