@@ -355,3 +355,65 @@ fn top_function(symbolize: &str, file: &str) -> String {
     let row = row.unwrap_or_else(|| panic!("no rows in {text}"));
     row.split_whitespace().skip(5).collect::<Vec<_>>().join(" ")
 }
+
+/// 40: sleeping threads of a static program without frame pointers, whose innermost functions have no frame.
+#[test]
+fn sleepers_in_frameless_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = folder.path().join("interrupted");
+    let flags = ["-static-pie", "-fomit-frame-pointer", "-fno-optimize-sibling-calls", "-pthread"];
+    let target = Target::start(&case("sleepers.c", &flags), &[count.to_str().unwrap()]);
+    let agent = Agent::start(&[]);
+    wait::until_true("five threads", Duration::from_secs(20), || {
+        std::fs::read_dir(format!("/proc/{}/task", target.pid())).unwrap().count() == 6
+    });
+    for _ in 0..10 {
+        let profile = agent.profile(&format!("pid/{}/debug/pprof/goroutine", target.pid()));
+        let of = |chain: &[&str]| profile.count_of(|sample| sample.has_chain(chain));
+        let found = (
+            profile.count(),
+            of(&["nap_inner", "nap_outer", "sleeper"]),
+            of(&["lock_inner", "lock_outer", "sleeper"]),
+            of(&["read_inner", "read_outer", "sleeper"]),
+            of(&["main"]),
+        );
+        assert_eq!(found, (6, 2, 2, 1, 1), "{}", profile.summary());
+    }
+    wait::window(Duration::from_millis(500));
+    assert_eq!(std::fs::read_to_string(count).unwrap(), "0");
+}
+
+/// 41: who waits for a lock, and who holds it, are two processes.
+#[test]
+fn a_mutex_that_two_processes_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = folder.path().join("told");
+    let flags = ["-fomit-frame-pointer", "-fno-optimize-sibling-calls", "-pthread"];
+    let target = Target::start(&case("shared_mutex.c", &flags), &[told.to_str().unwrap()]);
+    let agent = Agent::start(&[]);
+    let read = || {
+        let text = std::fs::read_to_string(&told).ok()?;
+        let (pid, seconds) = text.split_once(' ')?;
+        Some((pid.parse::<u32>().ok()?, seconds.parse::<f64>().ok()?))
+    };
+    let (waiter, _) = wait::until("the waiter to tell", Duration::from_secs(20), read);
+    let ask = |pid: u32, what: &str| agent.profile(&format!("pid/{pid}/debug/pprof/{what}"));
+    // All three are watched before what counts begins.
+    let watched = [(waiter, "block"), (target.pid(), "mutex"), (target.pid(), "block")];
+    let before = watched.map(|(pid, what)| ask(pid, what));
+    let (_, since) = read().unwrap();
+    let first = ask(waiter, "block");
+    wait::window(Duration::from_secs(8));
+    let after = watched.map(|(pid, what)| ask(pid, what));
+    let (_, until) = read().unwrap();
+    let own = until - since;
+    let more = |at: usize, before: &Profile, function: &str| {
+        let of = |profile: &Profile| profile.cpu_of(|sample| sample.has(function));
+        of(&after[at]) - of(before)
+    };
+    judge::assert_near("block of the waiter", more(0, &first, "wait_for_other"), own, 0.12, 0.0);
+    let released = more(1, &before[1], "release_it");
+    assert!(released >= 0.6 * own, "{released} s of {own} s\n{}", after[1].summary());
+    let of_holder = after[2].cpu_seconds() - before[2].cpu_seconds();
+    assert!(of_holder <= 0.1 * own, "{of_holder} s of {own} s\n{}", after[2].summary());
+}

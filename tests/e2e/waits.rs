@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
+use std::time::Duration;
 use tests::harness::profile::Sample;
 use tests::harness::target::dying_with_us;
-use tests::harness::{Agent, Profile, judge, programs};
+use tests::harness::{Agent, Profile, Target, judge, programs, tools, wait};
 
 /// A program that takes a turn for each line and says how long it waited, by its own clock.
 struct Turns {
@@ -16,7 +17,13 @@ struct Turns {
 
 impl Turns {
     fn start(program: &Path) -> Turns {
+        Turns::start_with(program, &[])
+    }
+
+    /// It ends with its input.
+    fn start_with(program: &Path, arguments: &[&str]) -> Turns {
         let mut command = dying_with_us(program);
+        command.args(arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut turns = Turns { output: BufReader::new(child.stdout.take().unwrap()), child };
         assert_eq!(turns.line(), "ready");
@@ -124,7 +131,8 @@ fn locks_of_rust_and_of_parking_lot() {
         (&["rwlock"], "release_rwlock", "rwlock", true),
         (&["parking_mutex"], "release_parking_mutex", "mutex", true),
         (&["parking_rwlock"], "release_parking_rwlock", "rwlock", true),
-        (&["condition"], "release_condition", "condition", false),
+        // Its notify_one ends in a jump to the system call, so no name tells.
+        (&["condition"], "release_condition", "futex", true),
         (&["channel"], "release_channel", "channel", false),
     ];
     check_locks(&programs::cargo("target-locks"), "sampled", "target_locks::", ends);
@@ -152,4 +160,142 @@ fn a_storm_of_short_waits_and_a_rare_long_one() {
     let after = agent.profile(&turns.tree("block"));
     let in_turn = |profile: &Profile| profile.count_of(|sample| sample.has("wait_ping") || sample.has("wait_pong"));
     judge::assert_near("each wait", (in_turn(&after) - in_turn(&before)) as f64, exact, 0.01, 0.0);
+}
+
+/// Threads that waited before anybody watched have their stacks too, and count from the beginning of the watch on; so do those that
+/// wait for other things, if these are asked for.
+#[test]
+fn a_thousand_threads_that_waited_before() {
+    let target = Turns::start_with(&programs::c("threads/stand.c", &["-pthread"]), &["250", "0"]);
+    let agent = Agent::start(&[]);
+    let tree = |what: &str| target.tree(what);
+    let all = agent.profile(&tree("offcpu"));
+    let block = agent.profile(&tree("block"));
+    let summary = || format!("{:?}\n{}", all.comments(), all.summary());
+    for (function, reason) in
+        [("wait_mutex", "futex"), ("wait_condition", "futex"), ("wait_sleep", "sleep"), ("wait_epoll", "poll")]
+    {
+        let of = |sample: &Sample| sample.has(function);
+        assert_eq!(all.count_of(|sample| of(sample) && sample.label("reason") == reason), 250, "{}", summary());
+        // Five seconds and what the first look took.
+        let seconds = all.cpu_of(of) / 250.0;
+        assert!((4.5..30.0).contains(&seconds), "{function}: {seconds} s each\n{}", summary());
+        let waits = if reason == "futex" { 250 } else { 0 };
+        assert_eq!(block.count_of(of), waits, "{}", block.summary());
+    }
+    let again = agent.profile(&tree("block"));
+    assert_eq!(again.count(), 500, "each wait once\n{}", again.summary());
+    assert!(again.cpu_seconds() > block.cpu_seconds());
+}
+
+/// Threads that want a CPU and have none wait for nothing else.
+#[test]
+fn a_busy_host_is_no_block() {
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    let spinners = (cpus * 3).to_string();
+    let target = Turns::start_with(&programs::c("threads/stand.c", &["-pthread"]), &["1", &spinners]);
+    let agent = Agent::start(&[]);
+    let tree = |what: &str| target.tree(what);
+    agent.profile(&tree("offcpu"));
+    let (all, block) = (agent.profile(&tree("offcpu?seconds=4")), agent.profile(&tree("block")));
+    let spins = |sample: &Sample| sample.has("spin");
+    let waited = all.cpu_of(|sample| spins(sample) && sample.label("reason") == "run queue");
+    // Of three threads a CPU two wait, or more if others want it too.
+    let least = (cpus * 3 - cpus) as f64 * 4.0 * 0.8;
+    assert!(waited >= least, "{waited} s in the run queue, at least {least}\n{:?}\n{}", all.comments(), all.summary());
+    assert_eq!(block.count_of(spins), 0, "{}", block.summary());
+    assert!((all.seconds() - 4.0).abs() < 2.0, "{}", all.seconds());
+}
+
+/// What readers ask of these kinds: texts, differences, scrapes that do not go back, the past, and who may not see.
+#[test]
+fn the_contract_of_block_and_mutex() {
+    let mut turns = Turns::start(&programs::c("waits/locks.c", &["-pthread"]));
+    let agent = Agent::start(&["--watch-linger", "5"]);
+    for what in ["block", "mutex", "delta_block", "delta_mutex"] {
+        agent.profile(&turns.tree(what));
+    }
+    turns.take();
+    for (what, first) in [("block", "--- contention:\ncycles/second="), ("mutex", "--- mutex:\ncycles/second=")] {
+        let page = agent.get(&format!("/{}", turns.tree(&format!("{what}?debug=1")))).ok().text();
+        assert!(page.starts_with(first), "{page}");
+        let url = agent.url(&turns.tree(&format!("{what}?debug=1")));
+        let top = tools::pprof_ok(&["-top", "-sample_index=delay", &url]);
+        assert!(top.contains("wait_mutex") || top.contains("release_mutex"), "{top}");
+    }
+    let delta = agent.profile(&turns.tree("delta_block"));
+    assert!(below(&delta, "wait_mutex") > 0.1 && delta.seconds() > 1.0, "{}", delta.summary());
+    assert_eq!(below(&agent.profile(&turns.tree("delta_block")), "wait_mutex"), 0.0);
+
+    let mut before: BTreeMap<Vec<String>, (i64, i64)> = BTreeMap::new();
+    for _ in 0..10 {
+        let mut now: BTreeMap<Vec<String>, (i64, i64)> = BTreeMap::new();
+        for sample in &agent.profile(&turns.tree("block")).samples {
+            let sum = now.entry(sample.stack.clone()).or_default();
+            *sum = (sum.0 + sample.count, sum.1 + sample.nanos);
+        }
+        for (stack, values) in &before {
+            let later = now.get(stack).copied().unwrap_or_default();
+            assert!(later.0 >= values.0 && later.1 >= values.1, "{stack:?}: {later:?} after {values:?}");
+        }
+        before = now;
+    }
+    let between = agent.profile(&turns.tree("block?seconds=1"));
+    assert_eq!(below(&between, "wait_mutex"), 0.0, "nothing waits between turns");
+    let past = agent.profile(&turns.tree("block?ago=0&seconds=60"));
+    assert!(below(&past, "wait_mutex") > 0.2, "{}", past.summary());
+    for bad in ["block?wait=none", "mutex?mode=fast", "block?seconds=0", "delta_mutex?seconds=1"] {
+        assert_eq!(agent.get(&format!("/{}", turns.tree(bad))).status, 400, "{bad}");
+    }
+    // Whose scraper stays away is watched no more, and costs no more.
+    wait::until_true("the end of the watch", Duration::from_secs(60), || {
+        agent.metric("pprofd_watched_waits") == Some(0.0)
+    });
+    let switches = || agent.metric("pprofd_kernel_waits_sampled_total");
+    let then = switches();
+    turns.take();
+    assert_eq!(switches(), then);
+}
+
+/// Everybody's waits at once, each with its process.
+#[test]
+fn waits_of_the_whole_host() {
+    let mut turns = Turns::start(&programs::c("waits/locks.c", &["-pthread"]));
+    let agent = Agent::start(&["--record", "cpu,block,mutex"]);
+    wait::window(Duration::from_secs(2));
+    let told = turns.take();
+    let host = agent.profile("debug/pprof/block");
+    let pid = turns.pid().to_string();
+    let of = |sample: &Sample| sample.has("wait_mutex") && sample.label("pid") == pid;
+    // The waits of all share what is kept.
+    judge::assert_near("wait_mutex", host.cpu_of(of), told["mutex"] / 1e9, 0.6, 0.0);
+    let own = agent.profile(&turns.tree("mutex"));
+    assert!(own.comments().iter().any(|line| line.contains("watched since")), "{:?}", own.comments());
+    assert!(below(&own, "release_mutex") > 0.2, "watched before it was asked for\n{}", own.summary());
+    let recorded = agent.profile("debug/pprof/block?ago=0&seconds=60");
+    assert!(recorded.cpu_of(of) > 0.0, "{}", recorded.summary());
+}
+
+/// What runtimes build their locks of.
+#[test]
+fn locks_of_java_and_python() {
+    let agent = Agent::start(&[]);
+    let python =
+        Target::start_ready(Path::new("/usr/bin/python3"), &[programs::source("waits/gil.py").to_str().unwrap()]);
+    let java =
+        Target::start_ready(Path::new("/usr/bin/java"), &[programs::source("waits/Locks.java").to_str().unwrap()]);
+    let ask = |pid: u32, what: &str| agent.profile(&format!("pid/{pid}/debug/pprof/{what}?seconds=4"));
+    // Of two that compute one has the GIL, and lets the other have it after 5 ms.
+    let profile = ask(python.pid(), "block");
+    let gil = profile.cpu_of(|sample| sample.has("_PyEval_EvalFrameDefault"));
+    assert!((2.5..5.5).contains(&gil), "{gil} s\n{:?}\n{}", profile.comments(), profile.summary());
+    let profile = ask(java.pid(), "mutex");
+    let of = |thread: &str, lock: &str| {
+        profile.cpu_of(|sample| sample.label("thread") == thread && sample.label("lock") == lock)
+    };
+    // Two threads each: one holds for 10 of every 11 ms, and the other waits so long.
+    for (thread, lock) in [("monitor", "monitor"), ("reentrant", "park")] {
+        let delay = of(thread, lock);
+        assert!((2.0..6.0).contains(&delay), "{thread}: {delay} s\n{:?}\n{}", profile.comments(), profile.summary());
+    }
 }

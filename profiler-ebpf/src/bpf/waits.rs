@@ -35,9 +35,14 @@ pub(crate) fn config() -> Option<WaitConfig> {
 /// What is watched of a process, if anything is.
 #[inline(always)]
 pub(crate) fn watch_of(tgid: u32, agent: u64) -> Option<*mut WaitWatch> {
-    match WAITS.get_ptr_mut(&tgid) {
+    // Not a constant: a pointer to one that lies in read-only data finds nothing.
+    let mut key = tgid;
+    match WAITS.get_ptr_mut(&key) {
         None if tgid as u64 == agent => None,
-        None => WAITS.get_ptr_mut(&0u32),
+        None => {
+            key = 0;
+            WAITS.get_ptr_mut(&key)
+        }
         found => found,
     }
 }

@@ -32,6 +32,8 @@ pub const PERIOD_TYPE: ValueType = ValueType { kind: "contentions", unit: "count
 
 /// How long the first question collects.
 const FIRST: Duration = Duration::from_secs(5);
+/// How long an answer may take beside that.
+const ANSWER: Duration = Duration::from_secs(20);
 /// How long a new watch waits for the tables of its target's files.
 const PREPARATION: Duration = Duration::from_secs(1);
 /// The window of `ago` if none is asked for, seconds.
@@ -224,7 +226,16 @@ pub async fn collect_for(
         counted.span.from = time;
     }
     let profiler = profiler.clone();
-    blocking(move || profile(&profiler, about, request, counted)).await
+    blocking(move || {
+        let gone = |process| profiler.processes.mappings(process).is_empty();
+        match process_of(&about.subject) {
+            Some(process) if counted.rows.is_empty() && gone(process) => {
+                Err(KindError::NotFound(format!("process {} has exited, and no wait of it was seen", process.pid)))
+            }
+            _ => Ok(profile(&profiler, about, request, counted)),
+        }
+    })
+    .await?
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, KindError> {
@@ -250,7 +261,8 @@ async fn watch(profiler: &Profiler, about: About, request: Request) -> Result<Wa
             Target::Process(known.id)
         }
     };
-    let least = Duration::from_secs(request.seconds.unwrap_or(0).into());
+    // A question never outlives its watch.
+    let least = Duration::from_secs(request.seconds.unwrap_or(0).into()) + FIRST + ANSWER;
     let profiler = profiler.clone();
     blocking(move || {
         let (now, _) = profiler.processes.now();

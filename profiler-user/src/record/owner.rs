@@ -257,7 +257,7 @@ impl Owner {
         let Question { selection, samples, sieve, open } = question;
         let mut found = self.totals.of(selection, *samples, sieve.as_ref());
         if let Some(open) = *open {
-            self.waits.add_open(&mut found, selection, sieve.as_ref(), open);
+            self.waits.add_open(&mut found, (selection, *samples), sieve.as_ref(), open);
         }
         found
     }

@@ -3,7 +3,7 @@
 
 use super::block::{Entry, ONE, Task, scaled};
 use super::totals::Totals;
-use super::window::{Row, Selection, Sieve};
+use super::window::{Row, Samples, Selection, Sieve};
 use crate::event::{Call, FrameWord, MonoTime, ProcessId, Sample, Source, Tid, WaitEnd};
 use profiler_ebpf::reasons::Reason;
 use std::collections::{BTreeMap, HashMap};
@@ -161,13 +161,14 @@ impl Waits {
     pub(super) fn add_open(
         &mut self,
         totals: &mut Totals,
-        selection: &Selection,
+        (selection, samples): (&Selection, Samples),
         sieve: Option<&Sieve>,
         (now, age): (MonoTime, u64),
     ) {
         for ((_, since), begun) in &mut self.begun {
             let waited = now.0.saturating_sub(since.0);
-            if waited < age || !selection.holds(begun.task.image.process) {
+            let is_asked = samples.hold(Source::Wait(begun.call)) && selection.holds(begun.task.image.process);
+            if waited < age || !is_asked {
                 continue;
             }
             if !sieve.is_none_or(|sieve| sieve.passes(begun.task.image, begun.task.user)) {

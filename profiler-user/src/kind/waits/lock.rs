@@ -47,6 +47,10 @@ const RUNTIMES: &[(&str, Lock)] = &[
     ("std::sys::sync::condvar::", signalled("condition")),
     ("std::sys::sync::rwlock::", held("rwlock")),
     ("std::sys::sync::mutex::", held("mutex")),
+    // Of inlined ones DWARF has the types of what is dropped.
+    ("RwLockWriteGuard<", held("rwlock")),
+    ("RwLockReadGuard<", held("rwlock")),
+    ("MutexGuard<", held("mutex")),
     ("std::sys::sync::once::", held("once")),
     ("std::sys::sync::thread_parking::", signalled("park")),
     ("parking_lot::condvar::", signalled("condition")),
@@ -111,6 +115,8 @@ mod tests {
         assert_eq!(of(&["___pthread_cond_signal", "PlatformEvent::unpark", "ObjectMonitor::exit_epilog"]), "monitor");
         assert_eq!(of(&["___pthread_cond_signal", "Parker::unpark", "Unsafe_Unpark"]), "park");
         assert_eq!(of(&["__syscall", "std::sys::sync::mutex::futex::Mutex::wake", "unlock_it"]), "mutex");
+        let dropped = ["syscall", "unlock", "drop_in_place<std::sync::poison::mutex::MutexGuard<u32>>", "serve"];
+        assert_eq!(of(&dropped), "mutex");
         assert!(!by_names(&["std::sys::sync::condvar::futex::Condvar::notify_one"]).is_held);
     }
 }
