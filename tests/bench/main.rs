@@ -4,6 +4,7 @@
 
 mod bpf;
 mod peer;
+mod waits;
 
 use anyhow::{Context, Result, ensure};
 use std::time::Duration;
@@ -37,8 +38,10 @@ fn main() -> Result<()> {
     let ours = bpf::ours(&before, &start, &end);
     ensure!(ours.runs > 0, "no BPF program of the agent ran");
     print(seconds, &profile, &ours, used, &peer);
+    drop(agent);
+    // It costs something itself.
     drop(statistics);
-    Ok(())
+    waits::run(folder.path())
 }
 
 fn print(seconds: u32, profile: &Profile, ours: &bpf::Cost, used: f64, peer: &peer::Outcome) {
