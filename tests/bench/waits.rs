@@ -95,7 +95,8 @@ fn column(by: &str, folder: &Path) -> Result<Vec<String>> {
         }
     }
     let nobody = best[0];
-    let cell = |cost: &f64| if cost.is_finite() { format!("{cost:.0} (+{:.0})", cost - nobody) } else { "-".to_owned() };
+    let cell =
+        |cost: &f64| if cost.is_finite() { format!("{cost:.0} (+{:.0})", cost - nobody) } else { "-".to_owned() };
     Ok(best.iter().map(cell).collect())
 }
 

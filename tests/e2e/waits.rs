@@ -300,3 +300,33 @@ fn locks_of_java_and_python() {
         assert!((2.0..6.0).contains(&delay), "{thread}: {delay} s\n{:?}\n{}", profile.comments(), profile.summary());
     }
 }
+
+/// Each thread's time is all there, where it was.
+#[test]
+fn wall_clocks_of_threads_that_wait_and_that_compute() {
+    let target = Turns::start_with(&programs::c("threads/stand.c", &["-pthread"]), &["2", "2"]);
+    let agent = Agent::start(&[]);
+    let wall = agent.profile(&target.tree("wall?seconds=4"));
+    assert_eq!(wall.sample_types(), [("samples", "count"), ("time", "nanoseconds")]);
+    let summary = || format!("{:?}\n{}", wall.comments(), wall.summary());
+    let mut threads: BTreeMap<String, f64> = BTreeMap::new();
+    for sample in &wall.samples {
+        *threads.entry(sample.label("tid").to_owned()).or_default() += sample.nanos as f64 / 1e9;
+    }
+    assert_eq!(threads.len(), 11, "{}", summary());
+    for (tid, seconds) in &threads {
+        judge::assert_near(&format!("thread {tid}"), *seconds, wall.seconds(), 0.02, 0.0);
+    }
+    for (function, wait) in [("wait_mutex", "futex"), ("wait_sleep", "sleep"), ("wait_epoll", "poll")] {
+        let seconds = wall.cpu_of(|sample| sample.has(function) && sample.label("wait") == wait);
+        judge::assert_near(function, seconds, 2.0 * wall.seconds(), 0.02, 0.0);
+    }
+    // What they did not compute they wanted to.
+    let spun = wall.cpu_of(|sample| sample.has("spin"));
+    judge::assert_near("spin", spun, 2.0 * wall.seconds(), 0.02, 0.0);
+    let on_cpu = wall.cpu_of(|sample| sample.has("spin") && sample.label("state") == "on cpu");
+    assert!(on_cpu > 0.2 * spun, "{on_cpu} s of {spun} s\n{}", summary());
+    let found = agent.get(&format!("/pid/{}/debug/fgprof?seconds=1", target.pid()));
+    assert_eq!((found.status, found.header("location")), (307, Some("pprof/wall?seconds=1")));
+    assert_eq!(agent.get("/debug/pprof/wall?seconds=1").status, 501, "of the host");
+}

@@ -28,8 +28,10 @@ pub const PAGES_PER_CHUNK: u32 = 8_192;
 pub const DICTIONARY_SLOTS: u32 = 32_768;
 /// Processes whose waits are watched at a time.
 pub const MAX_WAIT_WATCHED: u32 = 1_024;
-/// Waits that are followed at a time.
-pub const MAX_WAITS: u32 = 32_768;
+/// Places for waits that are followed, a power of two: a thread's is at its number modulo this.
+pub const WAIT_PLACES: u32 = 65_536;
+/// Waits that are followed though their place is another's.
+pub const MAX_CROWDED_WAITS: u32 = 8_192;
 /// Per-CPU counters.
 pub const COUNTERS: u32 = 128;
 
@@ -98,8 +100,14 @@ pub struct WaitWatch {
     pub period: u64,
     /// Waits that were kept in it.
     pub kept: u64,
+    /// Of wakes the rate is `2^waker_shift` times [`WaitConfig::waker_rate`]; adapted likewise.
+    pub waker_shift: u64,
+    /// The part of time that `waker_kept` is about.
+    pub waker_period: u64,
+    /// Wakes that were kept in it.
+    pub waker_kept: u64,
 }
-const _: () = assert!(size_of::<WaitWatch>() == 24);
+const _: () = assert!(size_of::<WaitWatch>() == 48);
 
 /// How waits are watched. One entry.
 #[repr(C)]
@@ -111,8 +119,12 @@ pub struct WaitConfig {
     pub look_age: u64,
     /// Somebody's wakers are watched: whoever waits on synchronisation is followed, whose he may be.
     pub any_wakers: u64,
+    /// Somebody's waits are watched; else only who ends others' is.
+    pub any_waits: u64,
+    /// Waits that carry another number here have ended unseen, when nobody watched.
+    pub epoch: u64,
 }
-const _: () = assert!(size_of::<WaitConfig>() == 24);
+const _: () = assert!(size_of::<WaitConfig>() == 40);
 
 /// A wait that is followed.
 #[repr(C)]
@@ -126,8 +138,12 @@ pub struct Waiting {
     pub call: u32,
     /// [`super::event::WAIT_LOOKED`], [`super::event::WAIT_SAMPLED`].
     pub flags: u32,
+    /// The thread; 0: nobody's.
+    pub tid: u32,
+    /// [`WaitConfig::epoch`] when it began.
+    pub epoch: u32,
 }
-const _: () = assert!(size_of::<Waiting>() == 24);
+const _: () = assert!(size_of::<Waiting>() == 32);
 
 /// Whose losses, and why.
 #[repr(C)]

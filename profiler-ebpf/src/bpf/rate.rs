@@ -76,6 +76,13 @@ pub(crate) fn due(advance: &Advance, tgid: u32, config: &RateConfig) -> Option<D
     Some(Due { value: period, late, epoch: config.epoch })
 }
 
+/// The agent's process id, and the epoch of cached mappings.
+#[inline(always)]
+pub(crate) fn agent_and_epoch() -> Option<(u64, u64)> {
+    // SAFETY: as a copy of the whole, without its stack.
+    RATE.get_ptr(0).map(|config| unsafe { ((*config).agent, (*config).epoch) })
+}
+
 /// The configuration in force.
 #[inline(always)]
 pub(crate) fn config() -> Option<RateConfig> {

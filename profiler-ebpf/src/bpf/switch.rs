@@ -5,11 +5,13 @@ use crate::bpf::maps::{EVENTS, OUTPUT, STATE, add};
 use crate::bpf::rate;
 use crate::bpf::record::{Subject, describe, finish, kernel_mode, walk_stack};
 use crate::bpf::state::CLASS_WAIT;
-use crate::bpf::waits::{self, WAITING, call_of, is_sync, keep, run_delay, watch_of};
+use crate::bpf::waits::{
+    self, Beginning, OF_SWITCH, call_of, follow, is_sync, keep, run_delay, scratch, unfollow, wait_of, watch_of,
+};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_task_btf, bpf_get_task_stack, bpf_ktime_get_ns, bpf_ringbuf_output,
+    bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_get_task_stack, bpf_ktime_get_ns, bpf_ringbuf_output,
 };
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
@@ -17,7 +19,7 @@ use core::ffi::c_void;
 use core::ptr::read_volatile;
 use profiler_ebpf::abi::counters::Counter;
 use profiler_ebpf::abi::event::*;
-use profiler_ebpf::abi::maps::{WATCH_ALL, WATCH_EXACT, WATCH_SYNC, Waiting};
+use profiler_ebpf::abi::maps::{WATCH_ALL, WATCH_EXACT, WATCH_SYNC, WaitConfig, Waiting};
 use profiler_ebpf::reasons::Reason;
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -55,15 +57,19 @@ pub(crate) fn switch(context: BtfTracePointContext) -> i32 {
     let now = unsafe { bpf_ktime_get_ns() };
     // SAFETY: tasks by their BTF type.
     let (old, new): (u32, u32) = unsafe { (member(previous, &TASK_PID), member(next, &TASK_PID)) };
-    let ahead = clocks(now, previous, old, new);
-    if old != 0 {
-        end_unseen(previous, old, ahead);
-        if state & DEAD != DEAD {
-            leave(previous, old, preempt != 0 || state as u32 == 0, now);
-        }
-    }
+    let Some(config) = waits::config() else { return 0 };
+    let ahead = if config.any_waits != 0 { clocks(now, previous, old, new) } else { 0 };
     if new != 0 {
-        arrive(next, new, now, ahead);
+        arrive(next, new, now, ahead, config.epoch);
+    }
+    if old != 0 {
+        end_unseen(previous, old, ahead, config.epoch);
+        if state & DEAD != DEAD {
+            let what = leave(previous, old, preempt != 0 || state as u32 == 0, now, config);
+            if what & SAMPLE != 0 {
+                sample(now, what);
+            }
+        }
     }
     0
 }
@@ -85,15 +91,23 @@ fn clocks(now: u64, previous: *const u8, old: u32, new: u32) -> u64 {
     switched.ahead
 }
 
-/// A thread leaves its CPU: it waits, or could go on (`runnable`).
-#[inline(always)]
-fn leave(task: *const u8, tid: u32, runnable: bool, now: u64) {
-    let (Some(rates), Some(config)) = (rate::config(), waits::config()) else { return };
+/// [`leave`]: the stack is to be taken.
+const SAMPLE: u64 = 1 << 63;
+/// [`leave`]: with kernel frames.
+const WITH_KERNEL: u64 = 1 << 62;
+/// [`leave`]: from this bit on log2 of for how many it stands; below is the system call.
+const SHIFT: u32 = 32;
+
+/// A thread leaves its CPU: it waits, or could go on (`runnable`). What is to be done with its stack: [`SAMPLE`] and more, or 0. A
+/// function of its own, so that what it keeps is not on the stack under the walk.
+#[inline(never)]
+fn leave(task: *const u8, tid: u32, runnable: bool, now: u64, config: &WaitConfig) -> u64 {
+    let Some((agent, _)) = rate::agent_and_epoch() else { return 0 };
     // SAFETY: a task by its BTF type.
     let (tgid, mm): (u32, u64) = unsafe { (member(task, &TASK_TGID), member(task, &TASK_MM)) };
-    let watch = watch_of(tgid, rates.agent);
+    let watch = if config.any_waits != 0 { watch_of(tgid, agent) } else { None };
     if mm == 0 || (watch.is_none() && config.any_wakers == 0) {
-        return;
+        return 0;
     }
     // SAFETY: a task by its BTF type.
     let call = if runnable { RUNNABLE } else { unsafe { call_of(task) } };
@@ -102,36 +116,43 @@ fn leave(task: *const u8, tid: u32, runnable: bool, now: u64) {
     let flags = watch.map_or(0, |watch| unsafe { (*watch).flags });
     let wanted = flags & WATCH_ALL != 0 || (flags & WATCH_SYNC != 0 && sync);
     if !wanted && !(sync && config.any_wakers != 0) {
-        return;
+        return 0;
     }
     let kept = if wanted && let Some(watch) = watch { keep(watch, now) } else { None };
     // SAFETY: a task by its BTF type.
     let run_delay = unsafe { run_delay(task) };
-    let waiting = Waiting { since: now, run_delay, call, flags: if kept.is_some() { WAIT_SAMPLED } else { 0 } };
-    if WAITING.insert(&tid, &waiting, 0).is_err() {
+    let known = if kept.is_some() { WAIT_SAMPLED } else { 0 };
+    let wait = Beginning { tid, since: now, run_delay, call, flags: known, epoch: config.epoch };
+    if !follow(OF_SWITCH, &wait) {
         add(Counter::WaitsNotFollowed, 1);
-        return;
+        return 0;
     }
-    if let Some(shift) = kept {
-        sample(tgid, tid, now, call, shift, flags & WATCH_EXACT == 0 || !sync, rates.epoch);
-    }
+    let Some(shift) = kept else { return 0 };
+    let with_kernel = if flags & WATCH_EXACT == 0 { WITH_KERNEL } else { 0 };
+    SAMPLE | with_kernel | ((shift & 15) as u64) << SHIFT | call as u64
 }
 
-/// Sends the stack of the current thread, which is about to wait.
+/// Sends the stack of the current thread, which is about to wait. `what`: of [`leave`].
 #[inline(always)]
-fn sample(tgid: u32, tid: u32, now: u64, call: u32, shift: u32, with_kernel: bool, epoch: u64) {
-    let (Some(state), Some(output)) = (STATE.get_ptr_mut(CLASS_WAIT), OUTPUT.get_ptr_mut(CLASS_WAIT)) else { return };
+fn sample(now: u64, what: u64) {
+    let (Some(state), Some(output), Some((_, epoch))) =
+        (STATE.get_ptr_mut(CLASS_WAIT), OUTPUT.get_ptr_mut(CLASS_WAIT), rate::agent_and_epoch())
+    else {
+        return;
+    };
     // SAFETY: this CPU's slots of this class; the program is not interrupted by itself, as interrupts are off.
     let (state, output) = unsafe { (&mut *state, &mut *output) };
     let head = &mut output.head;
-    head.tgid = tgid;
-    head.tid = tid;
+    // SAFETY: a plain helper call.
+    let id = unsafe { bpf_get_current_pid_tgid() };
+    head.tgid = (id >> 32) as u32;
+    head.tid = id as u32;
     head.time = now;
     describe(state, head, &Subject { class: CLASS_WAIT, value: 0, late: 0, epoch });
     head.flags |= FLAG_KERNEL_MODE;
-    head.labels = call;
-    head.count = 1 << (16 + (shift & 15));
-    if with_kernel {
+    head.labels = what as u32;
+    head.count = 1 << (16 + ((what >> SHIFT) & 15));
+    if what & WITH_KERNEL != 0 {
         let words = (&raw mut output.words) as *mut c_void;
         // SAFETY: the current task; the buffer has 2,048 words.
         let bytes = unsafe { bpf_get_task_stack(bpf_get_current_task_btf(), words, (MAX_KERNEL_FRAMES * 8) as u32, 0) };
@@ -150,58 +171,56 @@ fn sample(tgid: u32, tid: u32, now: u64, call: u32, shift: u32, with_kernel: boo
     finish(CLASS_WAIT, state, output, status);
 }
 
-/// A thread is on a CPU again.
-#[inline(always)]
-fn arrive(task: *const u8, tid: u32, now: u64, ahead: u64) {
-    // SAFETY: the value is copied at once.
-    let Some(waiting) = (unsafe { WAITING.get(&tid) }).copied() else { return };
-    // SAFETY: a task by its BTF type.
-    let before = unsafe { run_delay(task) }.wrapping_sub(waiting.run_delay);
-    end(task, tid, &waiting, now, queued(task, now, ahead, before));
+/// A thread is on a CPU again. A function of its own for the same reason.
+#[inline(never)]
+fn arrive(task: *const u8, tid: u32, now: u64, ahead: u64, epoch: u64) {
+    let Some(waiting) = wait_of(tid, epoch) else { return };
+    // SAFETY: a map value, and a task by its BTF type.
+    let before = unsafe { run_delay(task).wrapping_sub((*waiting).run_delay) };
+    end(task, tid, waiting, now, queued(task, now, ahead, before));
 }
 
 /// The kernel does not tell of each switch (6.18, measured: one in some thousands that preempt somebody is in no tracepoint). A thread
 /// that leaves though it was not seen to come has a wait behind it; the scheduler noted when it came.
-#[inline(always)]
-fn end_unseen(task: *const u8, tid: u32, ahead: u64) {
-    // SAFETY: the value is copied at once.
-    let Some(waiting) = (unsafe { WAITING.get(&tid) }).copied() else { return };
+#[inline(never)]
+fn end_unseen(task: *const u8, tid: u32, ahead: u64, epoch: u64) {
+    let Some(waiting) = wait_of(tid, epoch) else { return };
     add(Counter::SwitchesUnseen, 1);
     if TASK_ARRIVAL.load() == 0 {
-        let _gone = WAITING.remove(&tid);
+        unfollow(tid);
         return;
     }
-    // SAFETY: tasks by their BTF type.
-    let (arrival, delay): (u64, u64) = unsafe { (member(task, &TASK_ARRIVAL), run_delay(task)) };
+    // SAFETY: a map value, and a task by its BTF type.
+    let (arrival, since, delay): (u64, u64, u64) =
+        unsafe { (member(task, &TASK_ARRIVAL), (*waiting).since, run_delay(task).wrapping_sub((*waiting).run_delay)) };
     let arrival = arrival.wrapping_add(ahead);
-    let came = if arrival < waiting.since { waiting.since } else { arrival };
-    end(task, tid, &waiting, came, delay.wrapping_sub(waiting.run_delay));
+    end(task, tid, waiting, if arrival < since { since } else { arrival }, delay);
 }
 
 /// Sends the end of a wait, if anybody wants it.
 #[inline(always)]
-fn end(task: *const u8, tid: u32, waiting: &Waiting, now: u64, queued: u64) {
-    let _gone = WAITING.remove(&tid);
-    if waiting.flags == 0 {
+fn end(task: *const u8, tid: u32, waiting: *const Waiting, now: u64, queued: u64) {
+    // SAFETY: a map value; what is removed from a table stays readable while the program runs.
+    let (flags, since, call) = unsafe { ((*waiting).flags, (*waiting).since, (*waiting).call) };
+    unfollow(tid);
+    if flags == 0 {
         return;
     }
-    // SAFETY: a task by its BTF type.
-    let tgid: u32 = unsafe { member(task, &TASK_TGID) };
-    let end = WaitEnd {
-        kind: KIND_WAIT_END,
-        tid,
-        tgid,
-        flags: waiting.flags,
-        since: waiting.since,
-        end: now,
-        queued,
-        call: waiting.call,
-        reserved: 0,
-    };
-    // SAFETY: a plain structure on the stack.
+    let Some(scratch) = scratch(OF_SWITCH) else { return };
+    // SAFETY: this CPU's slot of this program, and a task by its BTF type.
     let sent = unsafe {
-        let (ring, from) = (&raw const EVENTS as *mut c_void, (&raw const end) as *mut c_void);
-        bpf_ringbuf_output(ring, from, size_of::<WaitEnd>() as u64, BPF_RB_NO_WAKEUP)
+        let end = &raw mut (*scratch).end;
+        (*end).kind = KIND_WAIT_END;
+        (*end).tid = tid;
+        (*end).tgid = member(task, &TASK_TGID);
+        (*end).flags = flags;
+        (*end).since = since;
+        (*end).end = now;
+        (*end).queued = queued;
+        (*end).call = call;
+        (*end).reserved = 0;
+        let ring = &raw const EVENTS as *mut c_void;
+        bpf_ringbuf_output(ring, end as *mut c_void, size_of::<WaitEnd>() as u64, BPF_RB_NO_WAKEUP)
     };
     if sent != 0 {
         add(Counter::WaitsLost, 1);

@@ -9,7 +9,7 @@ use crate::bpf::kernel::{
 use crate::bpf::maps::THREAD;
 use crate::bpf::rate;
 use crate::bpf::state::Thread;
-use crate::bpf::waits::{self, WAITING, call_of, is_sync, run_delay, watch_of};
+use crate::bpf::waits::{self, Beginning, OF_LOOK, call_of, follow, is_sync, run_delay, unfollow, wait_of, watch_of};
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{seq_file, task_struct};
 use aya_ebpf::helpers::generated::{bpf_get_task_stack, bpf_ktime_get_ns, bpf_seq_write, bpf_task_pt_regs};
@@ -19,12 +19,11 @@ use profiler_ebpf::abi::event::{
     KIND_THREAD, MAX_THREAD_KERNEL_FRAMES, PT_REGS_WORDS, THREAD_NO_REGISTERS, THREAD_ON_CPU, ThreadRecord,
     WAIT_LOOKED, WAIT_SAMPLED,
 };
-use profiler_ebpf::abi::maps::{WATCH_ALL, WATCH_SYNC, Waiting};
+use profiler_ebpf::abi::maps::{WATCH_ALL, WATCH_SYNC};
 
 const PF_KTHREAD: u32 = 0x0020_0000;
 /// `TASK_DEAD` and `EXIT_*` of `include/linux/sched.h`.
 const DEAD: u32 = 0x80 | 0x10 | 0x20;
-const BPF_NOEXIST: u64 = 1;
 
 /// The iterator's context: `struct bpf_iter__task`.
 #[repr(C)]
@@ -89,14 +88,14 @@ const NOTHING: Found = Found { since: 0, adopted: false };
 fn unseen_wait(task: *const u8) -> Found {
     // SAFETY: BTF pointers and their members.
     let (tgid, tid): (u32, u32) = unsafe { (member(task, &TASK_TGID), member(task, &TASK_PID)) };
-    let (Some(rates), Some(config)) = (rate::config(), waits::config()) else { return NOTHING };
-    let Some(watch) = watch_of(tgid, rates.agent) else { return NOTHING };
+    let (Some((agent, _)), Some(config)) = (rate::agent_and_epoch(), waits::config()) else { return NOTHING };
+    let Some(watch) = watch_of(tgid, agent) else { return NOTHING };
     // SAFETY: a map value.
     let flags = unsafe { (*watch).flags };
     let wanted = |call: u32| flags & WATCH_ALL != 0 || (flags & WATCH_SYNC != 0 && is_sync(call));
     // SAFETY: a plain helper call.
     let now = unsafe { bpf_ktime_get_ns() };
-    if let Some(waiting) = WAITING.get_ptr_mut(&tid) {
+    if let Some(waiting) = wait_of(tid, config.epoch) {
         // SAFETY: a map value; if its wait ends meanwhile, a mark on it marks nothing.
         let waiting = unsafe { &mut *waiting };
         let (since, known) = (waiting.since, waiting.flags);
@@ -111,13 +110,13 @@ fn unseen_wait(task: *const u8) -> Found {
     }
     // SAFETY: the iterator's own task.
     let (call, run_delay) = unsafe { (call_of(task), run_delay(task)) };
-    let waiting = Waiting { since: now, run_delay, call, flags: WAIT_LOOKED };
-    if !wanted(call) || WAITING.insert(&tid, &waiting, BPF_NOEXIST).is_err() {
+    let wait = Beginning { tid, since: now, run_delay, call, flags: WAIT_LOOKED, epoch: config.epoch };
+    if !wanted(call) || !follow(OF_LOOK, &wait) {
         return NOTHING;
     }
     if !stands(task) {
         // It may have gone before it was in the table, and would stay in it.
-        let _gone = WAITING.remove(&tid);
+        unfollow(tid);
         return NOTHING;
     }
     Found { since: now, adopted: true }
@@ -128,9 +127,10 @@ fn unseen_wait(task: *const u8) -> Found {
 fn forget(task: *const u8, found: &Found) {
     // SAFETY: BTF pointers and their members.
     let tid: u32 = unsafe { member(task, &TASK_PID) };
+    let Some(config) = waits::config() else { return };
     if found.adopted {
-        let _gone = WAITING.remove(&tid);
-    } else if let Some(waiting) = WAITING.get_ptr_mut(&tid) {
+        unfollow(tid);
+    } else if let Some(waiting) = wait_of(tid, config.epoch) {
         // SAFETY: a map value.
         unsafe { (*waiting).flags &= !WAIT_LOOKED }
     }

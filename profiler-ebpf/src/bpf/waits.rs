@@ -2,20 +2,29 @@
 
 use crate::bpf::kernel::{self, TASK_RUN_DELAY, member};
 use aya_ebpf::bindings::task_struct;
-use aya_ebpf::btf_maps::{Array, HashMap};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_task_pt_regs};
 use aya_ebpf::macros::btf_map;
-use profiler_ebpf::abi::maps::{MAX_WAIT_WATCHED, MAX_WAITS, WATCH_EXACT, WaitConfig, WaitWatch, Waiting};
+use profiler_ebpf::abi::event::WaitEnd;
+use profiler_ebpf::abi::maps::{
+    MAX_CROWDED_WAITS, MAX_WAIT_WATCHED, WAIT_PLACES, WATCH_EXACT, WaitConfig, WaitWatch, Waiting,
+};
 
 /// Watched processes; 0 stands for all others.
 #[btf_map]
-pub(crate) static WAITS: HashMap<u32, WaitWatch, { MAX_WAIT_WATCHED as usize }> = HashMap::new();
+static WAITS: HashMap<u32, WaitWatch, { MAX_WAIT_WATCHED as usize }> = HashMap::new();
 /// How they are watched.
 #[btf_map]
 static WAIT_CONFIG: Array<WaitConfig, 1> = Array::new();
-/// Waits that are followed, by thread.
+/// Waits that are followed, each at its thread's place: writing there costs a tenth of what a hash table does.
 #[btf_map]
-pub(crate) static WAITING: HashMap<u32, Waiting, { MAX_WAITS as usize }> = HashMap::new();
+static WAIT_PLACES_MAP: Array<Waiting, { WAIT_PLACES as usize }> = Array::new();
+/// Waits whose thread's place is another's.
+#[btf_map]
+static CROWDED: HashMap<u32, Waiting, { MAX_CROWDED_WAITS as usize }> = HashMap::new();
+/// Not 0: there may be some of those.
+#[btf_map]
+static ANY_CROWDED: Array<u64, 1> = Array::new();
 
 /// log2 of the ns in which one watch keeps about [`KEPT`] waits: 134 ms.
 const PERIOD_BITS: u32 = 27;
@@ -26,10 +35,33 @@ const MAX_SHIFT: u32 = 12;
 /// Place of `orig_ax` in `struct pt_regs`.
 const ORIG_AX: u64 = 15 * 8;
 
+/// Records under construction. Older kernels let a program and all that it calls have 512 bytes of stack, of which the walk takes
+/// most, so they are not there.
+#[repr(C)]
+pub(crate) struct Scratch {
+    waiting: Waiting,
+    pub(crate) end: WaitEnd,
+}
+
+/// One slot a program: 0 `switch`, 1 `look`.
+#[btf_map]
+static WAIT_SCRATCH: PerCpuArray<Scratch, 2> = PerCpuArray::new();
+/// [`scratch`] of the program `switch`.
+pub(crate) const OF_SWITCH: u32 = 0;
+/// [`scratch`] of the program `look`.
+pub(crate) const OF_LOOK: u32 = 1;
+
+/// This CPU's slot of a program.
+#[inline(always)]
+pub(crate) fn scratch(program: u32) -> Option<*mut Scratch> {
+    WAIT_SCRATCH.get_ptr_mut(program)
+}
+
 /// How waits are watched.
 #[inline(always)]
-pub(crate) fn config() -> Option<WaitConfig> {
-    WAIT_CONFIG.get(0).copied()
+pub(crate) fn config() -> Option<&'static WaitConfig> {
+    // SAFETY: the agent writes whole values rarely; a program that reads while it does sees old and new members.
+    WAIT_CONFIG.get_ptr(0).map(|config| unsafe { &*config })
 }
 
 /// What is watched of a process, if anything is.
@@ -45,6 +77,116 @@ pub(crate) fn watch_of(tgid: u32, agent: u64) -> Option<*mut WaitWatch> {
         }
         found => found,
     }
+}
+
+/// The place of a thread.
+#[inline(always)]
+fn place(tid: u32) -> Option<*mut Waiting> {
+    WAIT_PLACES_MAP.get_ptr_mut(tid & (WAIT_PLACES - 1))
+}
+
+#[inline(always)]
+fn any_crowded() -> bool {
+    ANY_CROWDED.get(0).is_some_and(|any| *any != 0)
+}
+
+/// The wait of a thread, if one is followed.
+#[inline(always)]
+pub(crate) fn wait_of(tid: u32, epoch: u64) -> Option<*mut Waiting> {
+    let place = place(tid)?;
+    // SAFETY: a map value.
+    let (whose, of) = unsafe { ((*place).tid, (*place).epoch) };
+    if whose == tid && of == epoch as u32 {
+        return Some(place);
+    }
+    if any_crowded() { CROWDED.get_ptr_mut(&tid) } else { None }
+}
+
+/// The beginning of a wait.
+pub(crate) struct Beginning {
+    pub(crate) tid: u32,
+    pub(crate) since: u64,
+    pub(crate) run_delay: u64,
+    pub(crate) call: u32,
+    /// `WAIT_*`.
+    pub(crate) flags: u32,
+    pub(crate) epoch: u64,
+}
+
+/// Follows a wait; false if there is no room. Two threads of one place that begin to wait in the same moment may both take it: the one
+/// that loses it is told by the agent, which has its beginning and no end.
+#[inline(always)]
+pub(crate) fn follow(program: u32, wait: &Beginning) -> bool {
+    let (Some(place), Some(scratch)) = (place(wait.tid), scratch(program)) else { return false };
+    // SAFETY: a map value.
+    let (whose, of) = unsafe { ((*place).tid, (*place).epoch) };
+    let is_free = whose == 0 || whose == wait.tid || of != wait.epoch as u32;
+    // SAFETY: map values.
+    unsafe {
+        let to = if is_free { place } else { &raw mut (*scratch).waiting };
+        (*to).since = wait.since;
+        (*to).run_delay = wait.run_delay;
+        (*to).call = wait.call;
+        (*to).flags = wait.flags;
+        (*to).tid = wait.tid;
+        (*to).epoch = wait.epoch as u32;
+    }
+    if is_free {
+        return true;
+    }
+    if let Some(any) = ANY_CROWDED.get_ptr_mut(0) {
+        // SAFETY: a map value.
+        unsafe { *any = 1 }
+    }
+    // SAFETY: this CPU's slot of the program.
+    CROWDED.insert(&wait.tid, unsafe { &(*scratch).waiting }, 0).is_ok()
+}
+
+/// Follows it no more.
+#[inline(always)]
+pub(crate) fn unfollow(tid: u32) {
+    let Some(place) = place(tid) else { return };
+    // SAFETY: a map value.
+    if unsafe { (*place).tid } == tid {
+        // SAFETY: as above.
+        unsafe { (*place).tid = 0 }
+    } else if any_crowded() {
+        let _gone = CROWDED.remove(&tid);
+    }
+}
+
+/// For how many wakes one of a wait of that length stands, 16.16 fixed point, if it is kept: always if the wait was at least as long as
+/// the rate, else with the probability of its length in that.
+#[inline(always)]
+pub(crate) fn keep_wake(watch: *mut WaitWatch, now: u64, length: u64, least: u64) -> Option<u32> {
+    // SAFETY: a map value; as in `keep`.
+    let watch = unsafe { &mut *watch };
+    let period = now >> PERIOD_BITS;
+    if watch.waker_period != period {
+        if watch.waker_kept < KEPT / 4 && watch.waker_shift > 0 {
+            watch.waker_shift -= 1;
+        }
+        watch.waker_period = period;
+        watch.waker_kept = 0;
+    }
+    let rate = least << (watch.waker_shift & 15);
+    let mut count = 1 << 16;
+    if length < rate {
+        // SAFETY: a plain helper call.
+        if unsafe { bpf_get_prandom_u32() } as u64 % rate >= length {
+            return None;
+        }
+        let scaled = (rate << 16) / length;
+        count = if scaled > u32::MAX as u64 { u32::MAX } else { scaled as u32 };
+    }
+    watch.waker_kept += 1;
+    if watch.waker_kept >= KEPT {
+        if watch.waker_shift < MAX_SHIFT as u64 {
+            watch.waker_shift += 1;
+        }
+        watch.waker_kept = KEPT / 2;
+    }
+    Some(count)
 }
 
 /// Whether this wait is kept, and then for how many it stands: log2 of that.

@@ -6,11 +6,9 @@ use crate::bpf::maps::{OUTPUT, STATE, add};
 use crate::bpf::rate;
 use crate::bpf::record::{Subject, describe, finish, kernel_mode, walk_stack};
 use crate::bpf::state::CLASS_WAKE;
-use crate::bpf::waits::{self, WAITING, call_of, is_sync, releases, watch_of};
+use crate::bpf::waits::{self, call_of, is_sync, keep_wake, releases, wait_of, watch_of};
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_get_prandom_u32, bpf_ktime_get_ns,
-};
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use core::ptr::read_volatile;
@@ -32,16 +30,20 @@ pub(crate) fn wake(context: BtfTracePointContext) -> i32 {
     let task = unsafe { read_volatile(context.as_ptr() as *const *const u8) };
     // SAFETY: a task by its BTF type.
     let woken: u32 = unsafe { member(task, &TASK_PID) };
-    // SAFETY: the value is copied at once.
-    let Some(waiting) = (unsafe { WAITING.get(&woken) }).copied() else { return 0 };
+    let (Some((agent, epoch)), Some(config)) = (rate::agent_and_epoch(), waits::config()) else { return 0 };
+    let Some(waiting) = wait_of(woken, config.epoch) else { return 0 };
+    // SAFETY: a map value; the thread cannot come back to a CPU before this program has ended.
+    let (call, since) = unsafe { ((*waiting).call, (*waiting).since) };
+    if !is_sync(call) {
+        return 0;
+    }
     // SAFETY: plain helper calls.
     let (id, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_ns()) };
     let (tgid, tid) = ((id >> 32) as u32, id as u32);
-    let (Some(rates), Some(config)) = (rate::config(), waits::config()) else { return 0 };
-    if tgid == 0 || tid == woken || !is_sync(waiting.call) || now <= waiting.since {
+    if tgid == 0 || tid == woken || now <= since {
         return 0;
     }
-    let Some(watch) = watch_of(tgid, rates.agent) else { return 0 };
+    let Some(watch) = watch_of(tgid, agent) else { return 0 };
     // SAFETY: a map value.
     if unsafe { (*watch).flags } & WATCH_WAKERS == 0 {
         return 0;
@@ -56,26 +58,10 @@ pub(crate) fn wake(context: BtfTracePointContext) -> i32 {
         add(Counter::WakesOfNobody, 1);
         return 0;
     }
-    let length = now - waiting.since;
-    let Some(count) = count(length, config.waker_rate) else { return 0 };
-    sample(tgid, tid, now, call, length, count, rates.epoch);
+    let length = now - since;
+    let Some(count) = keep_wake(watch, now, length, config.waker_rate) else { return 0 };
+    sample(tgid, tid, now, call, length, count, epoch);
     0
-}
-
-/// For how many wakes this one stands, 16.16 fixed point, if it is kept: always if the wait was at least `rate` long, else with the
-/// probability of its length in that.
-#[inline(always)]
-fn count(length: u64, rate: u64) -> Option<u32> {
-    if length >= rate {
-        return Some(1 << 16);
-    }
-    // SAFETY: a plain helper call.
-    let chance = unsafe { bpf_get_prandom_u32() } as u64 % rate;
-    if chance >= length {
-        return None;
-    }
-    let count = (rate << 16) / length;
-    Some(if count > u32::MAX as u64 { u32::MAX } else { count as u32 })
 }
 
 /// Sends the stack of the current thread.

@@ -113,6 +113,8 @@ pub fn router(app: App) -> Router {
         .route("/debug/pprof", any(tree::redirect))
         .route("/debug/pprof/", any(tree::host))
         .route("/debug/pprof/{*name}", any(tree::host))
+        .route("/debug/fgprof", any(tree::fgprof))
+        .route("/pid/{pid}/debug/fgprof", any(tree::fgprof))
         .route("/pid/{pid}/debug/pprof", any(tree::redirect))
         .route("/pid/{pid}/debug/pprof/", any(tree::process))
         .route("/pid/{pid}/debug/pprof/{*name}", any(tree::process))

@@ -38,6 +38,14 @@ pub(super) async fn redirect(method: Method, request: Request) -> Response<Body>
     redirect_to("../debug/pprof/", request.uri().query())
 }
 
+/// Where `fgprof` serves what is `wall` here.
+pub(super) async fn fgprof(method: Method, request: Request) -> Response<Body> {
+    if !matches!(method, Method::GET | Method::HEAD) {
+        return method_not_allowed("GET, HEAD");
+    }
+    redirect_to("pprof/wall", request.uri().query())
+}
+
 /// The host's tree; `?pid=N` makes it the process's.
 pub(super) async fn host(State(app): State<App>, caller: Caller, request: Request) -> Response<Body> {
     answer(app, caller, None, request).await
@@ -89,7 +97,7 @@ async fn tree(app: App, caller: Caller, pid: Option<String>, request: Request) -
     let kind = Kind::find(&name).ok_or_else(ApiError::unknown_profile)?;
     match kind.answer {
         Answer::Cpu => profile(asking).await,
-        Answer::Threads | Answer::ThreadCreate | Answer::Waits(_) => named(asking, kind).await,
+        Answer::Threads | Answer::ThreadCreate | Answer::Waits(_) | Answer::Wall => named(asking, kind).await,
         Answer::Cmdline => command_line(asking).await,
         Answer::Symbol => names(asking, request).await,
         Answer::NoProfile => {
@@ -169,7 +177,8 @@ async fn named(asking: Asking, kind: &'static Kind) -> Result<Response<Body>, Ap
     asking.check(&subject).await?;
     match asking.parameters.debug() {
         0 => {
-            let delta = if asking.parameters.given("seconds").is_some() { "-delta" } else { "" };
+            let is_delta = asking.parameters.given("seconds").is_some() && kind.answer != Answer::Wall;
+            let delta = if is_delta { "-delta" } else { "" };
             attachment(profile, &format!("attachment; filename=\"{}{delta}\"", kind.name)).await
         }
         2.. if kind.answer == Answer::Threads => encoded(profile, Stacks).await,

@@ -121,8 +121,13 @@ pub fn load(config: &LoadConfig) -> Result<Parts, KernelError> {
     let counters = Counters { map: maps.take::<PerCpuArray<MapData, u64>>("COUNTERS_MAP")? };
     let losses = Losses::new(maps.take("LOST")?);
     let answer = maps.take("KEY_OF")?;
-    let maps_of_waits =
-        WaitMaps { watched: maps.take("WAITS")?, waiting: maps.take("WAITING")?, config: maps.take("WAIT_CONFIG")? };
+    let maps_of_waits = WaitMaps {
+        watched: maps.take("WAITS")?,
+        places: maps.take("WAIT_PLACES_MAP")?,
+        crowded: maps.take("CROWDED")?,
+        any_crowded: maps.take("ANY_CROWDED")?,
+        config: maps.take("WAIT_CONFIG")?,
+    };
     let mut tail_calls: ProgramArray<MapData> = maps.take("PROGRAMS")?;
 
     let mut programs = load_programs(&mut object)?;

@@ -7,15 +7,20 @@ use crate::event::{MonoTime, Pid, Tid};
 use crate::watch::waits::{WaitControl, Wanted};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use aya::programs::ProgramFd;
-use profiler_ebpf::abi::maps::{WATCH_ALL, WATCH_EXACT, WATCH_SYNC, WATCH_WAKERS, WaitConfig, WaitWatch, Waiting};
+use profiler_ebpf::abi::maps::{
+    WAIT_PLACES, WATCH_ALL, WATCH_EXACT, WATCH_SYNC, WATCH_WAKERS, WaitConfig, WaitWatch, Waiting,
+};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use zerocopy::FromZeros;
 
 /// The maps of the programs.
 pub(super) struct WaitMaps {
     pub(super) watched: HashMap<MapData, u32, WaitWatch>,
-    pub(super) waiting: HashMap<MapData, u32, Waiting>,
+    pub(super) places: Array<MapData, Waiting>,
+    pub(super) crowded: HashMap<MapData, u32, Waiting>,
+    pub(super) any_crowded: Array<MapData, u64>,
     pub(super) config: Array<MapData, WaitConfig>,
 }
 
@@ -27,6 +32,8 @@ struct Inside {
     maps: WaitMaps,
     switch: ProgramFd,
     wake: ProgramFd,
+    /// Raised when the programs come back: what they followed before has ended unseen.
+    epoch: u64,
     /// While they are attached.
     switch_link: Option<OwnedFd>,
     wake_link: Option<OwnedFd>,
@@ -34,12 +41,16 @@ struct Inside {
 
 impl Waits {
     pub(super) fn new(switch: ProgramFd, wake: ProgramFd, maps: WaitMaps) -> Waits {
-        Waits(Arc::new(Mutex::new(Inside { maps, switch, wake, switch_link: None, wake_link: None })))
+        Waits(Arc::new(Mutex::new(Inside { maps, switch, wake, epoch: 1, switch_link: None, wake_link: None })))
     }
 
     /// When the wait of a thread began in which it still is, if it is followed.
     pub fn since(&self, tid: Tid) -> Option<MonoTime> {
-        self.lock().maps.waiting.get(&tid.0, 0).ok().map(|waiting| MonoTime(waiting.since))
+        let inside = self.lock();
+        let place = inside.maps.places.get(&(tid.0 % WAIT_PLACES), 0).ok();
+        let is_his = |waiting: &Waiting| waiting.tid == tid.0 && u64::from(waiting.epoch) == inside.epoch;
+        let waiting = place.filter(is_his).or_else(|| inside.maps.crowded.get(&tid.0, 0).ok());
+        waiting.map(|waiting| MonoTime(waiting.since))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -55,7 +66,7 @@ impl WaitControl for Waits {
             Some(wanted) => {
                 // What the kernel side has learnt of how many there are stays.
                 let before = inside.maps.watched.get(&key, 0).ok();
-                let fresh = WaitWatch { flags: 0, shift: 0, period: 0, kept: 0 };
+                let fresh = WaitWatch::new_zeroed();
                 let value = WaitWatch { flags: flags(wanted), ..before.unwrap_or(fresh) };
                 inside.maps.watched.insert(key, value, 0)
             }
@@ -64,18 +75,27 @@ impl WaitControl for Waits {
         .map_err(to_io)
     }
 
-    fn attach(&mut self, switches: bool, wakers: bool, waker_rate_ns: u64, look_age_ns: u64) -> io::Result<()> {
-        self.lock().attach(switches, wakers, waker_rate_ns, look_age_ns)
+    fn attach(&mut self, waits: bool, wakers: bool, waker_rate_ns: u64, look_age_ns: u64) -> io::Result<()> {
+        self.lock().attach(waits, wakers, waker_rate_ns, look_age_ns)
     }
 }
 
 impl Inside {
-    fn attach(&mut self, switches: bool, wakers: bool, waker_rate: u64, look_age: u64) -> io::Result<()> {
+    fn attach(&mut self, waits: bool, wakers: bool, waker_rate: u64, look_age: u64) -> io::Result<()> {
+        // Who waits has to be known for those who end it, too.
+        let switches = waits || wakers;
         if switches && self.switch_link.is_none() {
-            // What was followed when the program was taken away has ended unseen.
-            self.forget_waits();
+            // Epochs have 32 bits where waits carry them.
+            self.epoch = self.epoch % u64::from(u32::MAX) + 1;
+            self.forget_crowded().map_err(to_io)?;
         }
-        let config = WaitConfig { waker_rate, look_age, any_wakers: u64::from(wakers) };
+        let config = WaitConfig {
+            waker_rate,
+            look_age,
+            any_wakers: u64::from(wakers),
+            any_waits: u64::from(waits),
+            epoch: self.epoch,
+        };
         self.maps.config.set(0, config, 0).map_err(to_io)?;
         if switches && self.switch_link.is_none() {
             self.switch_link = Some(attached(&self.switch)?);
@@ -92,12 +112,13 @@ impl Inside {
         Ok(())
     }
 
-    fn forget_waits(&mut self) {
-        let known: Vec<u32> = self.maps.waiting.keys().filter_map(Result::ok).collect();
+    fn forget_crowded(&mut self) -> Result<(), MapError> {
+        let known: Vec<u32> = self.maps.crowded.keys().filter_map(Result::ok).collect();
         for tid in known {
             // One that is gone already is as good.
-            let _gone = self.maps.waiting.remove(&tid);
+            let _gone = self.maps.crowded.remove(&tid);
         }
+        self.maps.any_crowded.set(0, 0, 0)
     }
 }
 

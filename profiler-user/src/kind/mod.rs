@@ -25,6 +25,7 @@ pub mod threads;
 pub mod viewer;
 mod wait;
 pub mod waits;
+pub mod wall;
 
 use profile::ValueType;
 
@@ -43,6 +44,8 @@ pub enum Answer {
     Symbol,
     /// Waits and what ended them ([`waits`]).
     Waits(waits::What),
+    /// The time of each thread ([`wall`]).
+    Wall,
     /// This version has no such trace; `seconds` may be anything, as in Go.
     NoTrace,
     /// This version has no such profile; `seconds` asks for the difference of two, as in Go.
@@ -188,6 +191,14 @@ pub const KINDS: &[Kind] = &[
         period_type: None,
         answer: Answer::NoTrace,
     },
+    Kind {
+        name: "wall",
+        description: "Where the time of each thread of a process goes, on a CPU and off it; also at /debug/fgprof. You can \
+            specify the duration in the seconds GET parameter (else it is 30).",
+        sample_types: wall::SAMPLE_TYPES,
+        period_type: Some(wall::PERIOD_TYPE),
+        answer: Answer::Wall,
+    },
 ];
 
 /// Why a kind has no answer. The texts are for the caller; each is a sentence that says what to do or what is missing.
@@ -221,7 +232,7 @@ mod tests {
     fn kinds_are_sorted_and_have_the_names_of_go() {
         let names: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
         assert!(names.is_sorted());
-        let ours = ["delta_block", "delta_mutex", "offcpu"];
+        let ours = ["delta_block", "delta_mutex", "offcpu", "wall"];
         let go = "allocs block cmdline goroutine heap mutex profile symbol threadcreate trace";
         let theirs: Vec<_> = names.into_iter().filter(|name| !ours.contains(name)).collect();
         assert_eq!(theirs.join(" "), go);

@@ -6,7 +6,7 @@ use super::profile::Profile;
 use super::profiler::Profiler;
 use super::subject::Subject;
 use super::viewer::Viewer;
-use super::{Answer, Kind, KindError, cpu, thread_create, threads, waits};
+use super::{Answer, Kind, KindError, cpu, thread_create, threads, waits, wall};
 use std::time::Duration;
 
 /// Makes the profile of what the viewer may see of its subject. Dropping the future gives everything back.
@@ -24,6 +24,10 @@ pub async fn collect(
     if let Answer::Waits(what) = kind.answer {
         let request = waits::Request::parse(what, parameters, profiler.max_seconds)?;
         return waits::collect_for(profiler, viewer, subject, request).await;
+    }
+    if kind.answer == Answer::Wall {
+        let request = wall::Request::parse(parameters, profiler.max_seconds)?;
+        return wall::collect_for(profiler, viewer, subject, request).await;
     }
     let Some(seconds) = parameters.difference(profiler.max_seconds)? else {
         return named(profiler, viewer, subject, kind, parameters).await;
@@ -51,7 +55,13 @@ async fn named(
             let request = thread_create::Request::parse(parameters)?;
             thread_create::collect_for(profiler, viewer, subject, request).await
         }
-        Answer::Cpu | Answer::Waits(_) | Answer::Cmdline | Answer::Symbol | Answer::NoTrace | Answer::NoProfile => {
+        Answer::Cpu
+        | Answer::Waits(_)
+        | Answer::Wall
+        | Answer::Cmdline
+        | Answer::Symbol
+        | Answer::NoTrace
+        | Answer::NoProfile => {
             Err(KindError::NotImplemented(format!("there is no {} profile in this version", kind.name)))
         }
     }

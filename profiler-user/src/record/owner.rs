@@ -9,7 +9,7 @@ use super::processes::{Filter, ProcessInfo, Processes};
 use super::sum::sum;
 use super::totals::{self, Totals};
 use super::waits::{Ended, WaitStats, Waits};
-use super::window::{Samples, Selection, Sieve, Span, Window};
+use super::window::{Row, Samples, Selection, Sieve, Span, Window};
 use crate::event::{Class, Event, MonoTime, Pid, ProcessId};
 use crossbeam_channel::Sender;
 use profiler_ebpf::abi::maps::LossKey;
@@ -88,6 +88,7 @@ pub(super) enum Command {
     Tick(MonoTime),
     Query(Selection, Samples, Span, Sender<Answer>),
     Totals(Question, Sender<Totals>),
+    OpenWaits(Selection, Option<Sieve>, MonoTime, Sender<Vec<Row>>),
     /// Totals of these alone are kept.
     Watched(BTreeSet<ProcessId>),
     Number(Pid, Sender<Vec<ProcessInfo>>),
@@ -183,6 +184,9 @@ impl Owner {
                 drop(reply.send(self.answer(selection, samples, span)));
             }
             Command::Totals(question, reply) => drop(reply.send(self.totals(&question))),
+            Command::OpenWaits(selection, sieve, now, reply) => {
+                drop(reply.send(self.waits.open(&selection, sieve.as_ref(), now)));
+            }
             Command::Watched(processes) => {
                 self.totals.retain(&processes);
                 self.waits.forget(|process| !processes.contains(&process));

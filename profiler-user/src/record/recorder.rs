@@ -6,7 +6,7 @@ use super::live::Creation;
 use super::owner::{Command, Owner, Question, RecorderConfig, RecorderStats};
 use super::processes::{Filter, ProcessInfo};
 use super::totals::Totals;
-use super::window::{Samples, Selection, Sieve, Span, Window};
+use super::window::{Row, Samples, Selection, Sieve, Span, Window};
 use crate::event::{Class, Event, MonoTime, Pid, ProcessId};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use profiler_ebpf::abi::maps::LossKey;
@@ -160,6 +160,16 @@ impl Recorder {
         open: Option<(MonoTime, u64)>,
     ) -> Result<Totals, RecordError> {
         self.ask(|reply| Command::Totals(Question { selection, samples, sieve, open }, reply))
+    }
+
+    /// The waits that go on at that time and whose stacks are known, each with its thread. Blocking.
+    pub fn open_waits(
+        &self,
+        sieve: Option<Sieve>,
+        selection: Selection,
+        now: MonoTime,
+    ) -> Result<Vec<Row>, RecordError> {
+        self.ask(|reply| Command::OpenWaits(selection, sieve, now, reply))
     }
 
     /// Forgets the totals of all but these, which are watched still. Never blocks; the next call makes a dropped one good.

@@ -1,6 +1,6 @@
 //! Blocks -> [`Window`]: equal samples of the span are summed. Runs on the caller's thread over blocks that it shares.
 
-use super::block::{Block, RowView, Task};
+use super::block::{Block, ONE, RowView, Task};
 use super::window::{Row, Samples, Selection, Sieve, Span, Window};
 use crate::event::{FrameWord, ProcessId, Source};
 use profiler_ebpf::reasons::Reason;
@@ -75,7 +75,7 @@ impl Sums {
                 continue;
             }
             if sieve.is_none_or(|sieve| sieve.passes(row.task.image, row.task.user)) {
-                self.add_row(&row, &mut numbers);
+                self.add_row(&within(row, span), &mut numbers);
             } else {
                 self.withheld += 1;
             }
@@ -129,6 +129,16 @@ impl Sums {
             ended: 0,
             covered: None,
         }
+    }
+}
+
+/// A wait that began before the span counts from there on.
+fn within(row: RowView<'_>, span: Span) -> RowView<'_> {
+    match row.source {
+        Source::Wait(_) if row.events == ONE => {
+            RowView { value: row.value.min(row.time.0.saturating_sub(span.from.0)), ..row }
+        }
+        _ => row,
     }
 }
 

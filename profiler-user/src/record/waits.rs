@@ -192,6 +192,27 @@ impl Waits {
         }
     }
 
+    /// The waits of a selection that go on at `now`, each with its thread.
+    pub(super) fn open(&self, selection: &Selection, sieve: Option<&Sieve>, now: MonoTime) -> Vec<Row> {
+        let shown = |(_, begun): &(&Key, &Begun)| {
+            let Task { image, user, .. } = begun.task;
+            selection.holds(image.process) && sieve.is_none_or(|sieve| sieve.passes(image, user))
+        };
+        let row = |((tid, since), begun): (&Key, &Begun)| Row {
+            image: begun.task.image,
+            tid: *tid,
+            thread: begun.task.thread,
+            comm: begun.task.comm,
+            stack: Arc::clone(&begun.stack),
+            status: begun.status,
+            source: Source::Wait(begun.call),
+            count: 1,
+            value: now.0.saturating_sub(since.0),
+            events: ONE.into(),
+        };
+        self.begun.iter().filter(shown).map(row).collect()
+    }
+
     pub(super) fn stats(&self) -> WaitStats {
         WaitStats {
             open: self.begun.len() as u64,

@@ -42,8 +42,8 @@ impl Wanted {
 pub trait WaitControl: Send {
     /// What is watched of a process; of all others if none is named.
     fn set(&mut self, pid: Option<Pid>, wanted: Option<Wanted>) -> io::Result<()>;
-    /// Attaches or detaches the programs: those that see switches, and those that see wakes.
-    fn attach(&mut self, switches: bool, wakers: bool, waker_rate_ns: u64, look_age_ns: u64) -> io::Result<()>;
+    /// Attaches or detaches the programs: for those whose waits are watched, and for those whose wakes are.
+    fn attach(&mut self, waits: bool, wakers: bool, waker_rate_ns: u64, look_age_ns: u64) -> io::Result<()>;
 }
 
 /// How far back what is watched goes.
@@ -207,8 +207,8 @@ impl State {
                 wanted.insert(target.map(|id| id.pid), own);
             }
         }
-        let sees = |wanted: &Wanted| wanted.sync || wanted.all || wanted.wakers;
-        let attached = (wanted.values().any(sees), wanted.values().any(|wanted| wanted.wakers));
+        let any = |flag: fn(&Wanted) -> bool| wanted.values().any(flag);
+        let attached = (any(|wanted| wanted.sync || wanted.all), any(|wanted| wanted.wakers));
         let result = self.tell(&wanted, attached);
         if result.is_err() {
             self.refused += 1;
@@ -260,8 +260,8 @@ mod tests {
             Ok(())
         }
 
-        fn attach(&mut self, switches: bool, wakers: bool, _: u64, _: u64) -> io::Result<()> {
-            self.0.lock().unwrap().push(format!("{switches} {wakers}"));
+        fn attach(&mut self, waits: bool, wakers: bool, _: u64, _: u64) -> io::Result<()> {
+            self.0.lock().unwrap().push(format!("{waits} {wakers}"));
             Ok(())
         }
     }
@@ -307,12 +307,12 @@ mod tests {
         watches.ask(Target::Process(id(8)), WAKERS, MonoTime(1), Duration::from_mins(10)).unwrap();
         told.take();
         assert_eq!(watches.expire(|id| id.pid.0 == 8), Some(BTreeSet::from([id(7), id(8)])), "the dead's is kept");
-        assert_eq!(told.take(), ["7-"]);
+        assert_eq!(told.take(), ["7-", "false true"]);
         watches.ask(Target::Process(id(9)), SYNC, MonoTime(1), Duration::ZERO).unwrap();
         told.take();
         std::thread::park_timeout(Duration::from_millis(2));
         watches.expire(|id| id.pid.0 == 8);
-        assert_eq!((told.take(), watches.counts().watched), (vec!["9-".to_owned()], 2));
+        assert_eq!((told.take(), watches.counts().watched), (vec!["9-".to_owned(), "false true".to_owned()], 2));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Waits for Rust's locks, of the standard library and of `parking_lot`, that somebody else holds, and measures it. One line in: one
 //! turn, and a line `kind ns` for each kind.
+#![allow(clippy::expect_used, clippy::disallowed_methods, clippy::print_stdout, reason = "it is profiled, not served")]
 
 use std::hint::black_box;
 use std::io::{BufRead, Write};
