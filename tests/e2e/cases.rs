@@ -401,12 +401,13 @@ fn a_mutex_that_two_processes_share() {
     // All three are watched before what counts begins.
     let watched = [(waiter, "block"), (target.pid(), "mutex"), (target.pid(), "block")];
     let before = watched.map(|(pid, what)| ask(pid, what));
-    let (_, since) = read().unwrap();
+    // It writes the file anew each time.
+    let told = || wait::until("the waiter to tell", Duration::from_secs(20), read).1;
+    let since = told();
     let first = ask(waiter, "block");
     wait::window(Duration::from_secs(8));
     let after = watched.map(|(pid, what)| ask(pid, what));
-    let (_, until) = read().unwrap();
-    let own = until - since;
+    let own = told() - since;
     let more = |at: usize, before: &Profile, function: &str| {
         let of = |profile: &Profile| profile.cpu_of(|sample| sample.has(function));
         of(&after[at]) - of(before)

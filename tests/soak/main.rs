@@ -8,7 +8,7 @@ use tests::harness::soak;
 const RATE: u32 = 200;
 
 fn main() -> Result<()> {
-    let seconds: u32 = std::env::args().nth(1).map_or(Ok(600), |word| word.parse()).context("seconds: a number")?;
+    let seconds: u32 = std::env::args().nth(1).map_or(Ok(900), |word| word.parse()).context("seconds: a number")?;
     let soak = soak::run(seconds, RATE);
     println!("{}", soak.table((soak.looks.len() / 20).max(1)));
     soak.judge();

@@ -84,7 +84,7 @@ enum Job {
     /// Churn programs and files under the agent, and see whether it keeps to its memory budgets
     Soak {
         /// How long
-        #[arg(long, default_value_t = 600)]
+        #[arg(long, default_value_t = 900)]
         seconds: u32,
     },
 }
