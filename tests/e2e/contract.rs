@@ -89,7 +89,7 @@ fn unknown_names_are_404_and_not_echoed() {
 #[test]
 fn kinds_of_later_issues_are_501_with_a_sentence() {
     let fixture = Fixture::new();
-    for name in ["heap", "allocs", "block", "mutex", "trace"] {
+    for name in ["heap", "allocs", "trace"] {
         let answer = fixture.get(name);
         assert_error(&answer, 501, &answer.text());
         assert!(answer.text().trim_end().len() > 20, "{name}: {}", answer.text());
