@@ -188,7 +188,7 @@ impl Owner {
                 drop(reply.send(self.waits.open(&selection, sieve.as_ref(), now)));
             }
             Command::Watched(processes) => {
-                self.totals.retain(&processes);
+                self.totals.retain(|process| processes.contains(&process));
                 self.waits.forget(|process| !processes.contains(&process));
             }
             Command::Number(pid, reply) => drop(reply.send(self.processes.with_number(pid, self.now))),
@@ -299,6 +299,9 @@ impl Owner {
             self.processes.trim(self.now, self.log.floor());
             self.processes.fit(PROCESS_TABLE);
             self.waits.trim(self.now);
+            if self.totals.is_crowded() {
+                self.totals.retain(|process| !self.processes.has_ended(process));
+            }
             self.clock_bytes = self.processes.clock_bytes();
         }
         self.log.evict_to(self.budget.saturating_sub(self.clock_bytes));

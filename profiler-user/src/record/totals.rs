@@ -5,7 +5,7 @@ use super::block::{Entry, ONE, Task};
 use super::window::{Row, Samples, Selection, Sieve};
 use crate::event::{Comm, Frame, FrameWord, ProcessId, Source, Tid};
 use profiler_ebpf::reasons::Reason;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Bytes for it.
@@ -120,9 +120,14 @@ impl Store {
     }
 
     /// Forgets all but these.
-    pub(super) fn retain(&mut self, processes: &BTreeSet<ProcessId>) {
-        self.tables.retain(|process, _| processes.contains(process));
+    pub(super) fn retain(&mut self, stays: impl Fn(ProcessId) -> bool) {
+        self.tables.retain(|process, _| stays(*process));
         self.bytes = self.tables.values().map(|table| table.bytes).sum();
+    }
+
+    /// Room is getting short: whoever is gone makes some.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.bytes > TOTALS_BYTES / 2
     }
 
     /// Bytes held.
@@ -151,5 +156,52 @@ fn row(key: &Key, stack: &Arc<[FrameWord]>, sum: Sum) -> Row {
         count: sum.count,
         value: sum.value,
         events: sum.events,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Call;
+    use crate::record::fixtures::{image, process, sample};
+
+    fn add(store: &mut Store, pid: u32, address: u64, (value, events): (u64, u32)) {
+        let sample = sample(pid, 1, &[address]);
+        let entry = Entry { source: Source::Wait(Call(202)), value, events, ..Entry::of(&sample) };
+        store.add(&entry);
+    }
+
+    fn of(store: &Store, pid: u32) -> Totals {
+        store.of(&Selection::of([process(pid)]), Samples::Syncs, None)
+    }
+
+    #[test]
+    fn equal_rows_are_one_and_what_was_not_kept_has_an_error() {
+        let mut store = Store::default();
+        add(&mut store, 7, 1, (10, ONE));
+        add(&mut store, 7, 1, (40, 4 * ONE));
+        add(&mut store, 8, 1, (5, ONE));
+        let found = of(&store, 7);
+        let values: Vec<_> = found.rows.iter().map(|row| (row.image, row.count, row.value, row.events)).collect();
+        assert_eq!(values, [(image(7), 2, 50, u64::from(5 * ONE))]);
+        // One of four was kept: 40 * 40 * (1 - 1/4).
+        assert!((found.variance - 1_200.0).abs() < 1e-6, "{}", found.variance);
+        store.retain(|id| id == process(8));
+        assert_eq!((of(&store, 7).rows.len(), of(&store, 8).rows.len()), (0, 1));
+    }
+
+    #[test]
+    fn when_the_budget_is_full_nothing_is_lost_and_nothing_gets_less() {
+        let mut store = Store::default();
+        let count = 200_000;
+        for address in 0..count {
+            add(&mut store, 7, address, (3, ONE));
+        }
+        assert!(store.bytes() <= TOTALS_BYTES + 1_024 && store.is_crowded() && store.folded > 0, "{}", store.bytes());
+        add(&mut store, 8, 1, (3, ONE));
+        let found = of(&store, 7);
+        assert_eq!(found.rows.iter().map(|row| row.value).sum::<u64>(), 3 * count);
+        assert!(found.rows.iter().any(|row| row.status == Reason::RecorderFull && row.count == store.folded));
+        assert_eq!(of(&store, 8).rows.len(), 1, "a process leaves room for others");
     }
 }

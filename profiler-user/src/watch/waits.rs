@@ -28,6 +28,8 @@ pub struct Wanted {
 
 impl Wanted {
     const FLAGS: usize = 4;
+    /// Place of `exact` among the flags.
+    const EXACT: usize = 2;
 
     fn flags(self) -> [bool; Self::FLAGS] {
         [self.sync || self.all, self.all, self.exact, self.wakers]
@@ -171,7 +173,7 @@ impl WaitWatches {
 
 impl State {
     fn ask(&mut self, key: Option<ProcessId>, wanted: Wanted, now: MonoTime, least: Duration) -> io::Result<Watched> {
-        let until = Instant::now() + least + self.linger;
+        let now_there = Instant::now();
         let host: Leases = self.targets.get(&None).copied().unwrap_or_default();
         let leases = self.targets.entry(key).or_default();
         let (mut since, mut is_new) = (MonoTime(0), false);
@@ -184,6 +186,9 @@ impl State {
             // Whoever asks while the host is watched need not begin anew.
             let begun = lease.or(of_host).map_or(now, |lease| lease.since);
             let begun = of_host.map_or(begun, |host| host.since.min(begun));
+            // What costs most ends with its question.
+            let linger = if flag == Wanted::EXACT { Duration::ZERO } else { self.linger };
+            let until = now_there + least + linger;
             let later = lease.map_or(until, |lease| lease.until.max(until));
             *lease = Some(Lease { since: begun, until: later });
             since = since.max(begun);

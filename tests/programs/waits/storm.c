@@ -1,4 +1,4 @@
-// One line in: two threads hand over ROUNDS times by semaphores while a third one waits four times 700 ms for one that nobody
+// One line in: two threads hand over ROUNDS times by semaphores while a third one waits twice 1.4 s for one that nobody
 // posts. Prints `rare ns`, what the third measured, `switches N`, how often the kernel saw the two begin to wait, and `done`.
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -27,7 +27,8 @@ NI static void wait_pong(void) { sem_wait(&pong); sink++; }
 NI static void wait_rare(void) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
-    t.tv_nsec += 700000000;
+    t.tv_sec++;
+    t.tv_nsec += 400000000;
     if (t.tv_nsec >= 1000000000) { t.tv_nsec -= 1000000000; t.tv_sec++; }
     sem_timedwait(&never, &t);
     sink++;
@@ -59,7 +60,7 @@ static void *second(void *a) {
 
 static void *third(void *a) {
     long long from = now();
-    for (int i = 0; i < 4; i++) wait_rare();
+    for (int i = 0; i < 2; i++) wait_rare();
     measured = now() - from;
     return a;
 }
