@@ -252,6 +252,10 @@ fn the_contract_of_block_and_mutex() {
         }
         before = now;
     }
+    let kernel = agent.profile(&turns.tree("block?kernel=1"));
+    assert!(kernel.count_of(|sample| sample.has_chain(&["do_futex", "__x64_sys_futex"])) > 0, "{}", kernel.summary());
+    let is_ours = |name: &String| name.contains("bpf_") || name.contains("no symbol");
+    assert_eq!(kernel.count_of(|sample| sample.stack.iter().any(is_ours)), 0, "{}", kernel.summary());
     let between = agent.profile(&turns.tree("block?seconds=1"));
     assert_eq!(between.count_of(|sample| sample.has("wait_mutex")), 0, "nothing waits between turns");
     let past = agent.profile(&turns.tree("block?ago=0&seconds=60"));

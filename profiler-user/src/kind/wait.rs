@@ -3,6 +3,7 @@
 
 use crate::event::{Call, Frame, FrameWord, ThreadSeen};
 use crate::symbolize::sources::KernelNames;
+use std::sync::Arc;
 
 /// `TASK_*` of `include/linux/sched.h`.
 const UNINTERRUPTIBLE: u32 = 2;
@@ -48,6 +49,25 @@ pub(super) fn reason(frames: &[FrameWord], call: Call, kernel: &dyn KernelNames)
         Call(number) => {
             by_functions(kernel_names(frames, kernel)).or_else(|| by_system_call(number.into())).unwrap_or("other")
         }
+    }
+}
+
+/// The beginnings of kernel functions by which a tracepoint calls our program: what is above them is ours.
+const CALLERS: [&str; 2] = ["bpf_trace_run", "__traceiter_sched_switch"];
+/// Frames of ours at most.
+const OURS: usize = 8;
+
+/// A stack that our program took at a switch, without the frames of the program itself.
+pub(super) fn without_ours(stack: &Arc<[FrameWord]>, kernel: &dyn KernelNames) -> Arc<[FrameWord]> {
+    let is_caller = |word: &FrameWord| match word.frame() {
+        Some(Frame::Kernel { module, offset }) => kernel
+            .symbol(module, offset)
+            .is_some_and(|symbol| CALLERS.iter().any(|begin| symbol.name.starts_with(begin))),
+        _ => false,
+    };
+    match stack.iter().take(OURS).rposition(is_caller) {
+        Some(last) => Arc::from(stack.get(last + 1..).unwrap_or_default()),
+        None => Arc::clone(stack),
     }
 }
 
@@ -151,6 +171,8 @@ fn by_system_call(number: u64) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::ModuleNumber;
+    use crate::symbolize::sources::{KernelModule, KernelSymbol};
 
     fn of(names: &[&str]) -> Option<&'static str> {
         by_functions(names.iter().map(|name| (*name).to_owned()))
@@ -166,6 +188,37 @@ mod tests {
         );
         assert_eq!(of(&["io_schedule", "folio_wait_bit", "ext4_sync_file"]), Some("disk"));
         assert_eq!(of(&["schedule", "do_something_new"]), None);
+    }
+
+    /// Each function has its number in [`NAMES`] for an offset.
+    struct Names;
+
+    const NAMES: [&str; 5] = ["__bpf_get_stack", "bpf_trace_run4", "futex_do_wait", "do_futex", "bpf_trace_run4"];
+
+    impl KernelNames for Names {
+        fn module(&self, _: ModuleNumber) -> Option<KernelModule> {
+            None
+        }
+
+        fn symbol(&self, _: ModuleNumber, offset: u64) -> Option<KernelSymbol> {
+            NAMES
+                .get(usize::try_from(offset).ok()?)
+                .map(|name| KernelSymbol { name: (*name).to_owned(), start: offset })
+        }
+    }
+
+    #[test]
+    fn our_own_frames_are_not_shown() {
+        let of = |offsets: &[u64]| -> Arc<[FrameWord]> {
+            offsets.iter().map(|offset| Frame::Kernel { module: ModuleNumber(0), offset: *offset }.into()).collect()
+        };
+        let unnamed = Frame::Pseudo { reason: profiler_ebpf::reasons::Reason::NoSymbol };
+        let taken: Arc<[FrameWord]> =
+            [of(&[0])[0], unnamed.into()].into_iter().chain(of(&[1, 2, 3]).iter().copied()).collect();
+        assert_eq!(without_ours(&taken, &Names), of(&[2, 3]));
+        assert_eq!(without_ours(&of(&[2, 3]), &Names), of(&[2, 3]));
+        let deep = of(&[2, 3, 3, 3, 3, 3, 3, 3, 4]);
+        assert_eq!(without_ours(&deep, &Names), deep, "somebody else's");
     }
 
     #[test]

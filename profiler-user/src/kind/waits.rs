@@ -360,10 +360,11 @@ fn profile(profiler: &Profiler, about: About, request: Request, mut counted: Cou
         Subject::Process(known) => (Labels::Names, Addresses::Real(&mappings), subject::exe(profiler, known.id)),
         Subject::Host => (Labels::NamesOfProcesses, Addresses::Synthetic, None),
     };
+    let kernel = profiler.symbolizer.kernel();
     for row in &mut counted.rows {
         row.count = events(row);
+        row.stack = wait::without_ours(&row.stack, kernel);
     }
-    let kernel = profiler.symbolizer.kernel();
     let reason = |row: &Row| match row.source {
         Source::Wait(call) if request.all => {
             vec![Label::Text("reason", wait::reason(&row.stack, call, kernel).to_owned())]

@@ -216,10 +216,11 @@ fn finish(profiler: &Profiler, collected: &Collected) -> Result<Profile, KindErr
     let after: Vec<Thread> = collected.after.iter().filter(shown).cloned().collect();
     let mut rows = scaled(rows, &exact, &after);
     rows.retain(|row| row.value > 0);
+    let kernel = profiler.symbolizer.kernel();
     for row in &mut rows {
         row.count = row.value.div_ceil(PERIOD);
+        row.stack = wait::without_ours(&row.stack, kernel);
     }
-    let kernel = profiler.symbolizer.kernel();
     let label = |row: &Row| match row.source {
         Source::Wait(call) => vec![
             Label::Text("state", "off cpu".to_owned()),
