@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 
 /// Between two looks, at least; on the average half as much again, so that no beat of a target's keeps step with it.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A look costs at most one part in so many of a CPU.
+/// A look costs at most one part in so many of a CPU, as long as the pause that this takes is no longer than [`MAX_PAUSE`].
 const COST: u32 = 50;
+/// Between two looks, at most: one process whose memory holds readers up does not keep others' waits from being seen.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// How long the stacks of one process may take.
 const STACKS: Duration = Duration::from_secs(2);
 /// Between two times that watches are ended.
@@ -49,13 +51,10 @@ impl Looks {
                 let cost = began.elapsed();
                 if expired.elapsed() >= EXPIRY {
                     expired = Instant::now();
-                    let watched = watches.expire(|id| sources.proc.is_alive(id));
-                    if let Some(watched) = watched {
-                        sources.recorder.watched(watched);
-                    }
+                    watches.expire(|id| sources.proc.is_alive(id), |watched| sources.recorder.watched(watched));
                 }
                 let jitter = PAUSE.mul_f64(f64::from(began.elapsed().subsec_nanos() % 1_000) / 1_000.0);
-                std::thread::park_timeout((PAUSE + jitter).max(cost * COST));
+                std::thread::park_timeout((PAUSE + jitter).max((cost * COST).min(MAX_PAUSE)));
             }
         };
         let thread = std::thread::Builder::new().name("looks".to_owned()).spawn(run)?;
@@ -102,7 +101,7 @@ fn sample(sources: &Sources, Thread { seen, frames, status }: Thread) -> Option<
     let number = seen.registers.as_ref().and_then(|registers| registers.get(SYSTEM_CALL)).copied();
     let call = match seen.state {
         0 => Call::RUNNABLE,
-        _ => number.and_then(|number| u16::try_from(number).ok()).map_or(Call::NONE, Call),
+        _ => number.and_then(|number| u32::try_from(number).ok()).map_or(Call::NONE, Call::of),
     };
     Some(Event::Sample(Sample {
         class: Class::Wait { call, weight: 0 },

@@ -129,9 +129,9 @@ impl WaitWatches {
         self.lock().ask(key, wanted, now, least)
     }
 
-    /// Ends the watches that nobody has asked about for long, and those of processes that are gone: which processes are watched
-    /// still, or that all are.
-    pub fn expire(&self, is_alive: impl Fn(ProcessId) -> bool) -> Option<BTreeSet<ProcessId>> {
+    /// Ends the watches that nobody has asked about for long, and those of processes that are gone. Unless all are watched, `tell` is
+    /// told which processes still are, before anybody can ask for another one: what is recorded of that one comes behind it.
+    pub fn expire(&self, is_alive: impl Fn(ProcessId) -> bool, tell: impl FnOnce(BTreeSet<ProcessId>)) {
         let mut state = self.lock();
         let now = Instant::now();
         let always = state.always.map(Wanted::flags).unwrap_or_default();
@@ -145,8 +145,9 @@ impl WaitWatches {
         if let Err(error) = state.settle() {
             tracing::warn!(%error, "cannot end a watch of waits");
         }
-        let all = state.targets.contains_key(&None);
-        (!all).then(|| state.targets.keys().flatten().copied().collect())
+        if !state.targets.contains_key(&None) {
+            tell(state.targets.keys().flatten().copied().collect());
+        }
     }
 
     /// Whose waits are looked at: the processes, or none of them where all are.
@@ -283,6 +284,13 @@ mod tests {
         (WaitWatches::start(linger, None, MonoTime(0), Box::new(told.clone())), told)
     }
 
+    /// Process 8 alone lives.
+    fn expired(watches: &WaitWatches) -> Option<BTreeSet<ProcessId>> {
+        let mut told = None;
+        watches.expire(|id| id.pid.0 == 8, |watched| told = Some(watched));
+        told
+    }
+
     #[test]
     fn two_watchers_cost_what_one_costs_and_the_second_goes_on_with_the_firsts_count() {
         let (watches, told) = watches(Duration::from_mins(10));
@@ -311,12 +319,12 @@ mod tests {
         watches.ask(Target::Process(id(7)), SYNC, MonoTime(1), Duration::from_mins(10)).unwrap();
         watches.ask(Target::Process(id(8)), WAKERS, MonoTime(1), Duration::from_mins(10)).unwrap();
         told.take();
-        assert_eq!(watches.expire(|id| id.pid.0 == 8), Some(BTreeSet::from([id(7), id(8)])), "the dead's is kept");
+        assert_eq!(expired(&watches), Some(BTreeSet::from([id(7), id(8)])), "the dead's is kept");
         assert_eq!(told.take(), ["7-", "false true"]);
         watches.ask(Target::Process(id(9)), SYNC, MonoTime(1), Duration::ZERO).unwrap();
         told.take();
         std::thread::park_timeout(Duration::from_millis(2));
-        watches.expire(|id| id.pid.0 == 8);
+        expired(&watches);
         assert_eq!((told.take(), watches.counts().watched), (vec!["9-".to_owned(), "false true".to_owned()], 2));
     }
 
@@ -325,7 +333,7 @@ mod tests {
         let told = Told::default();
         let watches = WaitWatches::start(Duration::ZERO, Some(SYNC), MonoTime(3), Box::new(told.clone()));
         std::thread::park_timeout(Duration::from_millis(2));
-        assert_eq!(watches.expire(|_| true), None);
+        assert_eq!(expired(&watches), None);
         assert_eq!(told.take(), ["*s", "true false"]);
     }
 }

@@ -65,7 +65,13 @@ fn meaning(account: &Account<'_>) -> String {
         );
     }
     let ends = "A delay ends when the thread could run again; the time until a CPU took it is \"run queue\".";
-    if exact || account.counted.watched.is_none() {
+    if account.counted.watched.is_none() {
+        return format!(
+            "{ends} Of short waits a part may have been kept, each for as many; how large the error is, is not known of what is \
+             recorded. Waits that have not ended are not in it."
+        );
+    }
+    if exact {
         return ends.to_owned();
     }
     format!(
