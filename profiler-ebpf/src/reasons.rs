@@ -68,6 +68,9 @@ reasons! {
     TableBudget = 39, "table budget full", "The budget for unwind tables is full; the file gets no table.";
     NotOpened = 40, "file not opened", "The file could not be opened as the very file that was mapped.";
     WorkerFailed = 42, "worker failed", "The symbol worker died or overran its deadline over this file.";
+    WaitLost = 43, "wait lost", "A record of a wait found no room in the ring, or in a queue inside the agent.";
+    WakeLost = 44, "wake lost", "A record of what ended another thread's wait found no room in the ring.";
+    WaitNotFollowed = 45, "wait not followed", "A wait found no room in the table of those whose ends are watched for.";
     // 64..: why a frame has no name.
     NoSymbol = 64, "no symbol", "The file has no symbol that covers the address.";
     AnonymousCode = 66, "anonymous code", "Machine code in memory without a file (generated at run time).";

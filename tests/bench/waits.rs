@@ -1,5 +1,6 @@
 //! What it costs a program to be watched while it waits, beside `perf sched record` and a `bpftrace` script: two threads that hand over
-//! to each other on one CPU, the worst that there is. All in turns, so that what else the machine does meets each alike.
+//! to each other on one CPU, the worst that there is, and `perf bench sched messaging` under a watch of the whole host. All in turns, so
+//! that what else the machine does meets each alike.
 
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader, Write};
@@ -35,6 +36,14 @@ const WATCHERS: [(&str, Watcher); 8] = [
     ("bpftrace, user stacks of one process", Watcher::BpfTrace),
 ];
 
+/// What is watched.
+trait Load {
+    /// Its process; none: the whole host is watched.
+    fn pid(&self) -> Option<u32>;
+    /// CPU time that it takes, ns: of a switch, or of a run.
+    fn turn(&mut self) -> Result<f64>;
+}
+
 /// The program that hands over.
 struct Pair {
     child: Child,
@@ -57,12 +66,49 @@ impl Pair {
         self.output.read_line(&mut line)?;
         Ok(line.trim_end().to_owned())
     }
+}
 
-    /// ns of CPU time per switch.
+impl Load for Pair {
+    fn pid(&self) -> Option<u32> {
+        Some(self.child.id())
+    }
+
+    /// Per switch.
     fn turn(&mut self) -> Result<f64> {
         self.input.write_all(b"go\n")?;
         self.line()?.parse().context("a number")
     }
+}
+
+/// 160 threads that write to each other.
+struct Messaging;
+
+impl Load for Messaging {
+    fn pid(&self) -> Option<u32> {
+        None
+    }
+
+    /// Per run.
+    fn turn(&mut self) -> Result<f64> {
+        let before = children_cpu()?;
+        let done = dying_with_us(Path::new("perf"))
+            .args(["bench", "-f", "simple", "sched", "messaging", "-t", "-g", "4", "-l", "400"])
+            .stdout(Stdio::null())
+            .status()?;
+        ensure!(done.success(), "perf bench failed");
+        Ok(children_cpu()? - before)
+    }
+}
+
+/// CPU time of the children that were waited for, ns: fields 16 and 17 of `/proc/self/stat`, in ticks of 10 ms.
+fn children_cpu() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, rest) = stat.rsplit_once(')').context("a name")?;
+    let mut ticks = 0.0;
+    for field in rest.split_whitespace().skip(13).take(2) {
+        ticks += field.parse::<f64>()?;
+    }
+    Ok(ticks * 1e7)
 }
 
 impl Drop for Pair {
@@ -76,45 +122,51 @@ impl Drop for Pair {
 pub(crate) fn run(folder: &Path) -> Result<()> {
     println!("\nCPU time of a program per switch, ns, best of {TURNS} turns (what it is more than nobody's):\n");
     println!("| | by pipe | by futex |\n|---|---|---|");
-    let columns = ["pipe", "futex"].map(|by| column(by, folder));
+    let columns = ["pipe", "futex"].map(|by| column(&mut Pair::start(by)?, folder));
     let [pipe, futex] = columns;
     for (((name, _), pipe), futex) in WATCHERS.iter().zip(pipe?).zip(futex?) {
-        println!("| {name} | {pipe} | {futex} |");
+        println!("| {name} | {} | {} |", absolute(pipe), absolute(futex));
+    }
+    println!("\nCPU time of perf bench sched messaging while the whole host is watched, to nobody's:\n");
+    println!("| | ratio |\n|---|---|");
+    for ((name, _), (cost, nobody)) in WATCHERS.iter().zip(column(&mut Messaging, folder)?) {
+        println!("| {name} | {} |", if cost.is_finite() { format!("{:.3}", cost / nobody) } else { "-".to_owned() });
     }
     Ok(())
 }
 
-fn column(by: &str, folder: &Path) -> Result<Vec<String>> {
-    let mut pair = Pair::start(by)?;
+fn absolute((cost, nobody): (f64, f64)) -> String {
+    if cost.is_finite() { format!("{cost:.0} (+{:.0})", cost - nobody) } else { "-".to_owned() }
+}
+
+/// What each costs, and nobody.
+fn column(load: &mut dyn Load, folder: &Path) -> Result<Vec<(f64, f64)>> {
     let mut best = [f64::INFINITY; WATCHERS.len()];
     for _ in 0..TURNS {
         for ((_, watcher), best) in WATCHERS.iter().zip(&mut best) {
-            if let Some(cost) = watched(*watcher, &mut pair, folder)? {
+            if let Some(cost) = watched(*watcher, load, folder)? {
                 *best = best.min(cost);
             }
         }
     }
-    let nobody = best[0];
-    let cell =
-        |cost: &f64| if cost.is_finite() { format!("{cost:.0} (+{:.0})", cost - nobody) } else { "-".to_owned() };
-    Ok(best.iter().map(cell).collect())
+    Ok(best.iter().map(|cost| (*cost, best[0])).collect())
 }
 
 /// A turn under somebody's eyes; none if he is not installed.
-fn watched(watcher: Watcher, pair: &mut Pair, folder: &Path) -> Result<Option<f64>> {
-    let pid = pair.child.id();
+fn watched(watcher: Watcher, load: &mut dyn Load, folder: &Path) -> Result<Option<f64>> {
     match watcher {
-        Watcher::Nobody => pair.turn().map(Some),
+        Watcher::Nobody => load.turn().map(Some),
         Watcher::Agent(what) => {
             let agent = Agent::start(&[]);
-            let path = format!("/pid/{pid}/debug/pprof/{what}");
+            let whose = load.pid().map_or(String::new(), |pid| format!("/pid/{pid}"));
+            let path = format!("{whose}/debug/pprof/{what}");
             let address = agent.address;
             // It is asked for longer than the turn takes, and ends with the agent.
             let asking = std::thread::spawn(move || http::try_request(address, "GET", &path, &[], &[]));
             if what != "cmdline" {
                 wait::until_true("the watch", ATTACH, || agent.metric("pprofd_watched_waits") == Some(1.0));
             }
-            let cost = pair.turn();
+            let cost = load.turn();
             drop(agent);
             // The answer of an agent that was ended is none.
             let _none = asking.join();
@@ -123,28 +175,29 @@ fn watched(watcher: Watcher, pair: &mut Pair, folder: &Path) -> Result<Option<f6
         Watcher::PerfSched => {
             let mut command = Command::new("perf");
             command.args(["sched", "record", "-o"]).arg(folder.join("sched.data"));
-            beside(command, pair, Duration::from_millis(1_500))
+            beside(command, load, Duration::from_millis(1_500))
         }
         Watcher::BpfTrace => {
             // As the offcputime that comes with it, without its kernel probe.
+            let is_theirs = load.pid().map_or("pid != 0".to_owned(), |pid| format!("pid == {pid}"));
             let script = format!(
-                "tracepoint:sched:sched_switch {{ if (pid == {pid}) {{ @start[tid] = nsecs; @stack[tid] = ustack; }} \
+                "tracepoint:sched:sched_switch {{ if ({is_theirs}) {{ @start[tid] = nsecs; @stack[tid] = ustack; }} \
                  $s = @start[args->next_pid]; if ($s) {{ @us[@stack[args->next_pid]] = sum(nsecs - $s); \
                  delete(@start[args->next_pid]); }} }}"
             );
             let mut command = Command::new("bpftrace");
             command.args(["-e", &script]);
-            beside(command, pair, Duration::from_secs(4))
+            beside(command, load, Duration::from_secs(4))
         }
     }
 }
 
 /// A turn beside a tool that has no way to say that it is ready.
-fn beside(mut command: Command, pair: &mut Pair, attach: Duration) -> Result<Option<f64>> {
+fn beside(mut command: Command, load: &mut dyn Load, attach: Duration) -> Result<Option<f64>> {
     let Ok(mut tool) = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() else { return Ok(None) };
     wait::window(attach);
     ensure!(tool.try_wait()?.is_none(), "{command:?} ended at once");
-    let cost = pair.turn();
+    let cost = load.turn();
     let pid = rustix::process::Pid::from_child(&tool);
     rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
     tool.wait()?;

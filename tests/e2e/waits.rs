@@ -169,9 +169,61 @@ fn a_storm_of_short_waits_and_a_rare_long_one() {
     let after = agent.profile(&turns.tree("block"));
     let in_turn = |profile: &Profile| profile.count_of(|sample| sample.has("wait_ping") || sample.has("wait_pong"));
     // A ring that overflows on a busy host says so.
-    let lost = agent.metric("pprofd_kernel_waits_lost_total").unwrap();
+    let lost = lost(&after);
     let counted = (in_turn(&after) - in_turn(&before)) as f64;
     assert!(counted <= 1.01 * exact && counted + lost >= 0.99 * exact, "{counted} and {lost} lost of {exact}");
+}
+
+/// How many waits a profile says that it lacks, at most.
+fn lost(profile: &Profile) -> f64 {
+    let said = profile.comments().iter().find_map(|line| line.strip_prefix("Up to ")?.split(' ').next()?.parse().ok());
+    said.unwrap_or(0.0)
+}
+
+/// What a ring has no room for is told by the profile that lacks it; and what only seems to go on, because its end was lost, ends.
+#[test]
+fn a_starved_ring_says_what_it_lost() {
+    let mut turns = Turns::start(&programs::c("waits/storm.c", &["-pthread"]));
+    let agent = Agent::start(&["--ring-memory", "64KiB"]);
+    agent.profile(&turns.tree("block?mode=exact"));
+    let switches = turns.take()["switches"];
+    let of = |profile: &Profile| profile.count_of(|sample| sample.has("wait_ping") || sample.has("wait_pong")) as f64;
+    let block = agent.profile(&turns.tree("block"));
+    let (counted, lost) = (of(&block), lost(&block));
+    let said = || format!("{counted} and {lost} lost of {switches}\n{:?}", block.comments());
+    assert!(counted < 0.9 * switches && lost > 0.1 * switches, "{}", said());
+    assert!(counted + lost >= 0.99 * switches, "{}", said());
+    wait::until_true("the end of what goes on no more", Duration::from_mins(1), || {
+        of(&agent.profile(&turns.tree("block?seconds=1"))) == 0.0
+    });
+    let recorded = agent.profile(&turns.tree("block?ago=0&seconds=300"));
+    assert!(recorded.comments().iter().any(|line| line.contains("wait lost")), "{:?}", recorded.comments());
+}
+
+/// Locks of the kernel on which threads sleep: at the stack that released them, and with the threads that waited.
+#[test]
+fn locks_of_the_kernel() {
+    let mut turns = Turns::start(&programs::c("waits/kernel_locks.c", &["-pthread"]));
+    let agent = Agent::start(&[]);
+    for what in ["offcpu?kernel=1", "mutex?kernel=1"] {
+        agent.profile(&turns.tree(what));
+    }
+    let told = turns.take();
+    let ask = |what: &str| agent.profile(&turns.tree(what));
+    let (all, held, users) = (ask("offcpu?kernel=1"), ask("mutex?kernel=1"), ask("mutex"));
+    for (kind, clock) in &told {
+        let (waits, releases) = (format!("wait_kernel_{kind}"), format!("release_kernel_{kind}"));
+        let waited = all.cpu_of(|sample| sample.has(&waits) && sample.label("reason") == "kernel lock");
+        judge::assert_near(&waits, below(&all, &waits), clock / 1e9, 0.02, 0.0);
+        assert!(waited > 0.95 * clock / 1e9, "{waited} s of {clock} ns\n{:?}\n{}", all.comments(), all.summary());
+        let lock = format!("kernel {kind}");
+        let of = |sample: &Sample| sample.has(&releases) && sample.label("lock") == lock;
+        judge::assert_near(&releases, held.cpu_of(of), waited, 0.02, 0.0);
+        assert_eq!(held.count_of(of), 20, "{}", held.summary());
+        assert_eq!(users.count_of(|sample| sample.has(&releases)), 0, "{}", users.summary());
+    }
+    let inside = held.count_of(|sample| sample.has("release_kernel_mutex") && sample.has("wake_up_q"));
+    assert!(inside > 0, "the kernel's frames are there\n{}", held.summary());
 }
 
 /// Threads that waited before anybody watched have their stacks too, and count from the beginning of the watch on; so do those that

@@ -55,8 +55,6 @@ counters! {
     NewThreads = 116, "kernel_new_threads", "Threads that were made, with the stack of their maker put into the ring";
     NewThreadsLost = 117, "kernel_new_threads_lost", "Threads whose making was not recorded: the ring was full, or the program was at work on that CPU";
     Waits = 118, "kernel_waits_sampled", "Waits of watched threads that were put into the ring with the stack in which they began";
-    WaitsLost = 119, "kernel_waits_lost", "Records of waits that found no room in the ring";
-    WaitsNotFollowed = 120, "kernel_waits_not_followed", "Waits that found no room in the table of those that are followed; a look finds the long ones";
     Wakes = 121, "kernel_wakes_sampled", "Wakes that ended a wait on synchronisation and were put into the ring with the stack of the waker";
     WakesOfNobody = 122, "kernel_wakes_of_nobody", "Ends of waits on synchronisation that no thread of a watched process brought about by releasing something: time-outs, interrupts, signals";
     SwitchesUnseen = 123, "kernel_switches_unseen", "Waits whose threads came back to a CPU by a switch that the kernel did not tell of; when they came is known all the same";

@@ -286,11 +286,18 @@ const _: () = assert!(size_of::<ThreadExit>() == 32);
 
 /// [`SampleHeader::labels`] and [`WaitEnd::call`] of a thread that left its CPU and could go on.
 pub const RUNNABLE: u32 = 0xffff_fffe;
+/// The same for a thread that waits for a lock of the kernel: with the flags of `contention_begin` in [`KERNEL_LOCK_FLAGS`].
+pub const KERNEL_LOCK: u32 = 0xffff_ff00;
+/// `LCB_F_READ`, `LCB_F_WRITE`, `LCB_F_RT`, `LCB_F_PERCPU`, `LCB_F_MUTEX` of `include/trace/events/lock.h`.
+pub const KERNEL_LOCK_FLAGS: u32 = 2 | 4 | 8 | 16 | 32;
 
 /// [`WaitEnd::flags`]: it was there when its process was looked at, old enough.
 pub const WAIT_LOOKED: u32 = 1;
 /// [`WaitEnd::flags`]: a sample of its beginning was kept.
 pub const WAIT_SAMPLED: u32 = 2;
+
+/// [`WaitEnd::flags`]: from this bit on 4 bits, log2 of for how many it stands if it was sampled and not looked at.
+pub const WAIT_SHIFT: u32 = 8;
 
 /// A thread whose wait is followed is back on a CPU.
 #[repr(C)]

@@ -87,6 +87,8 @@ pub const WATCH_ALL: u32 = 2;
 pub const WATCH_EXACT: u32 = 4;
 /// [`WaitWatch::flags`]: who ends the waits of others.
 pub const WATCH_WAKERS: u32 = 8;
+/// [`WaitWatch::flags`]: locks of the kernel, too.
+pub const WATCH_KERNEL: u32 = 16;
 
 /// What is watched of a process's waits. Under process id 0 what is watched of all that have no entry of their own.
 #[repr(C)]
@@ -121,10 +123,12 @@ pub struct WaitConfig {
     pub any_wakers: u64,
     /// Somebody's waits are watched; else only who ends others' is.
     pub any_waits: u64,
+    /// Somebody's waits for locks of the kernel are watched, or who ends them.
+    pub any_kernel: u64,
     /// Waits that carry another number here have ended unseen, when nobody watched.
     pub epoch: u64,
 }
-const _: () = assert!(size_of::<WaitConfig>() == 40);
+const _: () = assert!(size_of::<WaitConfig>() == 48);
 
 /// A wait that is followed.
 #[repr(C)]
@@ -136,7 +140,7 @@ pub struct Waiting {
     pub run_delay: u64,
     /// The system call in which it waits, or [`super::event::RUNNABLE`].
     pub call: u32,
-    /// [`super::event::WAIT_LOOKED`], [`super::event::WAIT_SAMPLED`].
+    /// As those of [`super::event::WaitEnd`].
     pub flags: u32,
     /// The thread; 0: nobody's.
     pub tid: u32,

@@ -87,3 +87,10 @@ pub(crate) unsafe fn member<T>(object: *const u8, offset: &Global<u32>) -> T {
     // SAFETY: by the caller's promise; the verifier checks it.
     unsafe { read_volatile(object.add(offset.load() as usize) as *const T) }
 }
+
+/// When the process of a task was made, ns since boot.
+#[inline(always)]
+pub(crate) fn start_of(task: *const u8) -> u64 {
+    // SAFETY: callers have a task by its BTF type; the verifier checks it.
+    unsafe { member(member(task, &TASK_LEADER), &TASK_START) }
+}

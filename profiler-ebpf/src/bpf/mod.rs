@@ -10,6 +10,7 @@ mod copy;
 mod file;
 mod inventory;
 mod kernel;
+mod kernel_locks;
 mod key_of;
 mod log;
 mod mapping;

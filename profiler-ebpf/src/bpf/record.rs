@@ -7,11 +7,12 @@ use crate::bpf::kernel::{
     TASK_START, member,
 };
 use crate::bpf::maps::{EVENTS, add, add_at, lose};
-use crate::bpf::state::{CLASS_CPU, CLASS_WAIT, CLASS_WAKE, Output, State, WORDS};
+use crate::bpf::state::{CLASS_CPU, CLASS_THREAD, CLASS_WAIT, CLASS_WAKE, Output, State, WORDS};
 use crate::bpf::steps::{FRAMES_PER_CALL, steps};
 use crate::bpf::vma::walk;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_comm, bpf_get_current_task_btf, bpf_get_smp_processor_id, bpf_ringbuf_output, bpf_task_pt_regs,
+    bpf_get_current_comm, bpf_get_current_task_btf, bpf_get_smp_processor_id, bpf_get_task_stack, bpf_ringbuf_output,
+    bpf_task_pt_regs,
 };
 use core::ffi::c_void;
 use profiler_ebpf::abi::counters::Counter;
@@ -177,9 +178,21 @@ pub(crate) fn walk_stack(class: u32, frames: u32, state: &mut State, output: &mu
     status
 }
 
-/// Sends the record.
+/// Takes the kernel's frames of the current task, before the others.
 #[inline(always)]
-pub(crate) fn finish(class: u32, state: &mut State, output: &mut Output, status: u32) {
+pub(crate) fn kernel_frames(state: &mut State, output: &mut Output) {
+    let words = (&raw mut output.words) as *mut c_void;
+    // SAFETY: the current task; the buffer has 2,048 words.
+    let bytes = unsafe { bpf_get_task_stack(bpf_get_current_task_btf(), words, (MAX_KERNEL_FRAMES * 8) as u32, 0) };
+    if bytes > 0 {
+        state.first = (bytes as u64 >> 3) & 127;
+        output.head.kernel_frames = state.first as u32;
+    }
+}
+
+/// Sends the record; false if there was no room.
+#[inline(always)]
+pub(crate) fn finish(class: u32, state: &mut State, output: &mut Output, status: u32) -> bool {
     output.head.status = status;
     if status == Reason::TablePending as u32 {
         copy_stack(class);
@@ -194,21 +207,30 @@ pub(crate) fn finish(class: u32, state: &mut State, output: &mut Output, status:
     let sent = unsafe {
         bpf_ringbuf_output(&raw const EVENTS as *mut c_void, output as *mut _ as *mut c_void, length, BPF_RB_NO_WAKEUP)
     };
-    if class != CLASS_CPU {
-        let (done, lost) = match class {
-            CLASS_WAIT => (Counter::Waits, Counter::WaitsLost),
-            CLASS_WAKE => (Counter::Wakes, Counter::WaitsLost),
-            _ => (Counter::NewThreads, Counter::NewThreadsLost),
+    if sent == 0 {
+        let done = match class {
+            CLASS_CPU => Counter::Samples,
+            CLASS_WAIT => Counter::Waits,
+            CLASS_WAKE => Counter::Wakes,
+            _ => Counter::NewThreads,
         };
-        add(if sent == 0 { done } else { lost }, 1);
-    } else if sent != 0 {
-        lose(output.head.tgid, output.head.start_boottime, Reason::RingFull as u32, 1);
-        // The record would have told of them.
-        if output.head.late_ticks != 0 {
-            lose(output.head.tgid, output.head.start_boottime, Reason::TimerLate as u32, output.head.late_ticks as u64);
-        }
+        add(done, 1);
+    } else if class == CLASS_THREAD {
+        add(Counter::NewThreadsLost, 1);
     } else {
-        add(Counter::Samples, 1);
+        let reason = match class {
+            CLASS_WAIT => Reason::WaitLost,
+            CLASS_WAKE => Reason::WakeLost,
+            _ => Reason::RingFull,
+        };
+        let SampleHeader { tgid, start_boottime, late_ticks, count, .. } = output.head;
+        let events = (count >> 16) as u64;
+        lose(tgid, start_boottime, reason as u32, if events == 0 { 1 } else { events });
+        // The record would have told of them.
+        if late_ticks != 0 {
+            lose(tgid, start_boottime, Reason::TimerLate as u32, late_ticks as u64);
+        }
     }
     state.busy = 0;
+    sent == 0
 }

@@ -1,18 +1,17 @@
 //! `sched_switch`: threads that leave their CPU begin a wait, threads that arrive end one. Attached while waits are watched.
 
-use crate::bpf::kernel::{TASK_ARRIVAL, TASK_MM, TASK_PID, TASK_QUEUED, TASK_TGID, member};
-use crate::bpf::maps::{EVENTS, OUTPUT, STATE, add};
+use crate::bpf::kernel::{TASK_ARRIVAL, TASK_MM, TASK_PID, TASK_QUEUED, TASK_TGID, member, start_of};
+use crate::bpf::kernel_locks::lock_of;
+use crate::bpf::maps::{EVENTS, OUTPUT, STATE, add, lose};
 use crate::bpf::rate;
-use crate::bpf::record::{Subject, describe, finish, kernel_mode, walk_stack};
+use crate::bpf::record::{Subject, describe, finish, kernel_frames, kernel_mode, walk_stack};
 use crate::bpf::state::CLASS_WAIT;
 use crate::bpf::waits::{
     self, Beginning, OF_SWITCH, call_of, follow, is_sync, keep, run_delay, scratch, unfollow, wait_of, watch_of,
 };
 use aya_ebpf::EbpfContext;
 use aya_ebpf::btf_maps::PerCpuArray;
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_get_task_stack, bpf_ktime_get_ns, bpf_ringbuf_output,
-};
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_ringbuf_output};
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 use core::ffi::c_void;
@@ -109,22 +108,27 @@ fn leave(task: *const u8, tid: u32, runnable: bool, now: u64, config: &WaitConfi
     if mm == 0 || (watch.is_none() && config.any_wakers == 0) {
         return 0;
     }
-    // SAFETY: a task by its BTF type.
-    let call = if runnable { RUNNABLE } else { unsafe { call_of(task) } };
+    let locked = if config.any_kernel != 0 && !runnable { lock_of(tid, config.epoch) } else { None };
+    let call = match locked {
+        _ if runnable => RUNNABLE,
+        Some(lock) => lock,
+        // SAFETY: a task by its BTF type.
+        None => unsafe { call_of(task) },
+    };
     let sync = is_sync(call);
     // SAFETY: a map value.
     let flags = watch.map_or(0, |watch| unsafe { (*watch).flags });
     let wanted = flags & WATCH_ALL != 0 || (flags & WATCH_SYNC != 0 && sync);
-    if !wanted && !(sync && config.any_wakers != 0) {
+    if !wanted && !((sync || locked.is_some()) && config.any_wakers != 0) {
         return 0;
     }
     let kept = if wanted && let Some(watch) = watch { keep(watch, now) } else { None };
     // SAFETY: a task by its BTF type.
     let run_delay = unsafe { run_delay(task) };
-    let known = if kept.is_some() { WAIT_SAMPLED } else { 0 };
+    let known = kept.map_or(0, |shift| WAIT_SAMPLED | (shift & 15) << WAIT_SHIFT);
     let wait = Beginning { tid, since: now, run_delay, call, flags: known, epoch: config.epoch };
     if !follow(OF_SWITCH, &wait) {
-        add(Counter::WaitsNotFollowed, 1);
+        lose(tgid, start_of(task), Reason::WaitNotFollowed as u32, stands_for(known));
         return 0;
     }
     let Some(shift) = kept else { return 0 };
@@ -153,13 +157,7 @@ fn sample(now: u64, what: u64) {
     head.labels = what as u32;
     head.count = 1 << (16 + ((what >> SHIFT) & 15));
     if what & WITH_KERNEL != 0 {
-        let words = (&raw mut output.words) as *mut c_void;
-        // SAFETY: the current task; the buffer has 2,048 words.
-        let bytes = unsafe { bpf_get_task_stack(bpf_get_current_task_btf(), words, (MAX_KERNEL_FRAMES * 8) as u32, 0) };
-        if bytes > 0 {
-            state.first = (bytes as u64 >> 3) & 127;
-            output.head.kernel_frames = state.first as u32;
-        }
+        kernel_frames(state, output);
     }
     let mut status = kernel_mode(CLASS_WAIT, state);
     if status == 0 {
@@ -168,7 +166,14 @@ fn sample(now: u64, what: u64) {
             status = Reason::Truncated as u32;
         }
     }
-    finish(CLASS_WAIT, state, output, status);
+    let tid = output.head.tid;
+    if !finish(CLASS_WAIT, state, output, status)
+        && let Some(config) = waits::config()
+        && let Some(waiting) = wait_of(tid, config.epoch)
+    {
+        // Its end would tell of nothing. SAFETY: a map value.
+        unsafe { (*waiting).flags = 0 }
+    }
 }
 
 /// A thread is on a CPU again. A function of its own for the same reason.
@@ -223,8 +228,16 @@ fn end(task: *const u8, tid: u32, waiting: *const Waiting, now: u64, queued: u64
         bpf_ringbuf_output(ring, end as *mut c_void, size_of::<WaitEnd>() as u64, BPF_RB_NO_WAKEUP)
     };
     if sent != 0 {
-        add(Counter::WaitsLost, 1);
+        // SAFETY: a task by its BTF type.
+        let tgid = unsafe { member(task, &TASK_TGID) };
+        lose(tgid, start_of(task), Reason::WaitLost as u32, stands_for(flags));
     }
+}
+
+/// For how many a wait with these flags stands.
+#[inline(always)]
+fn stands_for(flags: u32) -> u64 {
+    if flags & WAIT_LOOKED != 0 { 1 } else { 1 << ((flags >> WAIT_SHIFT) & 15) }
 }
 
 /// How long a task that arrives could have run, ns: in this queue, and in those before it.

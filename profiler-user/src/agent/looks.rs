@@ -3,12 +3,12 @@
 
 use super::sources::Sources;
 use super::threads::walk;
-use crate::event::{Call, Class, Event, MonoTime, ProcessId, Sample, ThreadSeen};
+use crate::event::{Call, Class, Event, MonoTime, ProcessId, Sample, ThreadSeen, Tid};
 use crate::symbolize::sources::{Processes, Thread};
 use crate::target::clock;
 use crate::watch::waits::WaitWatches;
 use profiler_ebpf::reasons::Reason;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::PoisonError;
@@ -43,6 +43,7 @@ impl Looks {
         let stopped = Arc::clone(&stop);
         let run = move || {
             let mut expired = Instant::now();
+            let mut suspects = BTreeSet::new();
             while !stopped.load(Ordering::Acquire) {
                 let began = Instant::now();
                 for target in watches.looked_at() {
@@ -52,6 +53,7 @@ impl Looks {
                 if expired.elapsed() >= EXPIRY {
                     expired = Instant::now();
                     watches.expire(|id| sources.proc.is_alive(id), |watched| sources.recorder.watched(watched));
+                    suspects = end_lost(&sources, &suspects);
                 }
                 let jitter = PAUSE.mul_f64(f64::from(began.elapsed().subsec_nanos() % 1_000) / 1_000.0);
                 std::thread::park_timeout((PAUSE + jitter).max((cost * COST).min(MAX_PAUSE)));
@@ -69,6 +71,18 @@ impl Looks {
             tracing::error!("the thread that looks at waits panicked");
         }
     }
+}
+
+/// Ends the waits whose ends were lost: those that the kernel side does not follow any more, and did not when they were looked at
+/// before, so that their ends are not on their way. Gives the new ones.
+fn end_lost(sources: &Sources, suspects: &BTreeSet<(Tid, MonoTime)>) -> BTreeSet<(Tid, MonoTime)> {
+    let waits = sources.recorder.doubtful_waits().into_iter();
+    let ended = waits.filter(|(tid, since)| sources.waits.since(*tid) != Some(*since));
+    let (over, new): (Vec<_>, Vec<_>) = ended.partition(|wait| suspects.contains(wait));
+    if !over.is_empty() {
+        sources.recorder.waits_over(over);
+    }
+    new.into_iter().collect()
 }
 
 /// Has the stacks of waits that last recorded: when it looked.

@@ -8,7 +8,7 @@ mod decode;
 pub use decode::decode;
 pub(crate) use decode::thread_length;
 
-use profiler_ebpf::abi::event::{COMM_LENGTH, FileKey};
+use profiler_ebpf::abi::event::{self as abi, COMM_LENGTH, FileKey};
 use profiler_ebpf::abi::frame::{FILE_WORD, file_and_offset, file_word};
 use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::walk::Cursor;
@@ -247,12 +247,32 @@ impl Call {
     /// It could go on: it waits for a CPU.
     pub const RUNNABLE: Call = Call(u16::MAX - 1);
 
+    /// The first of the numbers for locks of the kernel.
+    const KERNEL_LOCKS: u16 = (abi::KERNEL_LOCK & 0xffff) as u16;
+
+    /// For what kind of lock of the kernel a thread sleeps, if it does for one: by the `LCB_F_*` flags of
+    /// `include/trace/events/lock.h`.
+    pub fn kernel_lock(self) -> Option<&'static str> {
+        let flags = u32::from(self.0.checked_sub(Call::KERNEL_LOCKS)?);
+        if flags & !abi::KERNEL_LOCK_FLAGS != 0 {
+            return None;
+        }
+        Some(match flags {
+            flags if flags & 32 != 0 => "kernel mutex",
+            flags if flags & 16 != 0 => "kernel percpu-rwsem",
+            flags if flags & 8 != 0 => "kernel rtmutex",
+            flags if flags & 6 != 0 => "kernel rwsem",
+            _ => "kernel semaphore",
+        })
+    }
+
     /// As the kernel side has it.
     pub(crate) fn of(code: u32) -> Call {
         match code {
-            profiler_ebpf::abi::event::RUNNABLE => Call::RUNNABLE,
+            abi::RUNNABLE => Call::RUNNABLE,
+            lock if lock & !abi::KERNEL_LOCK_FLAGS == abi::KERNEL_LOCK => Call((lock & 0xffff) as u16),
             // `restart_syscall` goes on with the call before; numbers beyond are none.
-            code => u16::try_from(code).ok().filter(|code| *code < Call::RUNNABLE.0).map_or(Call::NONE, Call),
+            code => u16::try_from(code).ok().filter(|code| *code < Call::KERNEL_LOCKS).map_or(Call::NONE, Call),
         }
     }
 

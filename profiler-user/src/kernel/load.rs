@@ -98,7 +98,12 @@ const TRACEPOINTS: [(&str, &str); 4] = [
 ];
 
 /// The same for programs that are attached while somebody asks for what they tell.
-const ON_DEMAND: [(&str, &str); 2] = [("switch", "sched_switch"), ("wake", "sched_waking")];
+const ON_DEMAND: [(&str, &str); 4] = [
+    ("switch", "sched_switch"),
+    ("wake", "sched_waking"),
+    ("contended", "contention_begin"),
+    ("acquired", "contention_end"),
+];
 
 /// Loads and starts everything.
 pub fn load(config: &LoadConfig) -> Result<Parts, KernelError> {
@@ -135,7 +140,7 @@ pub fn load(config: &LoadConfig) -> Result<Parts, KernelError> {
     let mut fd = |name| programs.fd(name);
     let inventory = Inventory::new(fd("inventory")?, fd("key_of")?, answer);
     let threads = Threads::new(fd("threads")?, fd("look")?);
-    let waits = Waits::new(fd("switch")?, fd("wake")?, maps_of_waits);
+    let waits = Waits::new(&mut fd, maps_of_waits)?;
     let sampler = fd("sample")?;
     attach_tracepoints(&mut object)?;
     let timer = Timer::start(std::os::fd::AsFd::as_fd(&sampler), config.timer_period_ns)?;
@@ -254,6 +259,8 @@ fn load_programs(object: &mut Ebpf) -> Result<Programs, KernelError> {
         "new_thread",
         "switch",
         "wake",
+        "contended",
+        "acquired",
         "look",
     ] {
         let program = object.program(name).ok_or(KernelError::Missing(name))?;

@@ -4,11 +4,11 @@
 use super::errors::removed;
 use super::syscall::{Attributes, Command, bpf_fd, raw};
 use crate::event::{MonoTime, Pid, Tid};
-use crate::watch::waits::{WaitControl, Wanted};
+use crate::watch::waits::{Seen, WaitControl, Wanted};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use aya::programs::ProgramFd;
 use profiler_ebpf::abi::maps::{
-    WAIT_PLACES, WATCH_ALL, WATCH_EXACT, WATCH_SYNC, WATCH_WAKERS, WaitConfig, WaitWatch, Waiting,
+    WAIT_PLACES, WATCH_ALL, WATCH_EXACT, WATCH_KERNEL, WATCH_SYNC, WATCH_WAKERS, WaitConfig, WaitWatch, Waiting,
 };
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,18 +30,51 @@ pub struct Waits(Arc<Mutex<Inside>>);
 
 struct Inside {
     maps: WaitMaps,
-    switch: ProgramFd,
-    wake: ProgramFd,
+    switch: Probe,
+    wake: Probe,
+    /// Where threads begin to wait for locks of the kernel, and where they have them.
+    locks: [Probe; 2],
     /// Raised when the programs come back: what they followed before has ended unseen.
     epoch: u64,
-    /// While they are attached.
-    switch_link: Option<OwnedFd>,
-    wake_link: Option<OwnedFd>,
+}
+
+/// A program at the tracepoint that it was loaded for.
+struct Probe {
+    program: ProgramFd,
+    /// While it is attached.
+    link: Option<OwnedFd>,
+}
+
+impl Probe {
+    fn new(program: ProgramFd) -> Probe {
+        Probe { program, link: None }
+    }
+
+    /// Attaches or detaches it.
+    fn set(&mut self, attached: bool) -> io::Result<()> {
+        if !attached {
+            self.link = None;
+        } else if self.link.is_none() {
+            // struct { name; prog_fd } of union bpf_attr; without a name the program knows where it belongs.
+            let mut attributes: Attributes = [0; 32];
+            attributes[2] = raw(self.program.as_fd());
+            // SAFETY: no pointers.
+            self.link = Some(unsafe { bpf_fd(Command::RawTracepointOpen, &mut attributes, 16) }?);
+        }
+        Ok(())
+    }
 }
 
 impl Waits {
-    pub(super) fn new(switch: ProgramFd, wake: ProgramFd, maps: WaitMaps) -> Waits {
-        Waits(Arc::new(Mutex::new(Inside { maps, switch, wake, epoch: 1, switch_link: None, wake_link: None })))
+    /// `program` gives a program by its name.
+    pub(super) fn new<E>(
+        mut program: impl FnMut(&'static str) -> Result<ProgramFd, E>,
+        maps: WaitMaps,
+    ) -> Result<Waits, E> {
+        let mut probe = |name| program(name).map(Probe::new);
+        let (switch, wake) = (probe("switch")?, probe("wake")?);
+        let locks = [probe("contended")?, probe("acquired")?];
+        Ok(Waits(Arc::new(Mutex::new(Inside { maps, switch, wake, locks, epoch: 1 }))))
     }
 
     /// When the wait of a thread began in which it still is, if it is followed.
@@ -75,16 +108,17 @@ impl WaitControl for Waits {
         .map_err(to_io)
     }
 
-    fn attach(&mut self, waits: bool, wakers: bool, waker_rate_ns: u64, look_age_ns: u64) -> io::Result<()> {
-        self.lock().attach(waits, wakers, waker_rate_ns, look_age_ns)
+    fn attach(&mut self, seen: Seen, waker_rate_ns: u64, look_age_ns: u64) -> io::Result<()> {
+        self.lock().attach(seen, waker_rate_ns, look_age_ns)
     }
 }
 
 impl Inside {
-    fn attach(&mut self, waits: bool, wakers: bool, waker_rate: u64, look_age: u64) -> io::Result<()> {
+    fn attach(&mut self, seen: Seen, waker_rate: u64, look_age: u64) -> io::Result<()> {
+        let Seen { waits, wakers, kernel } = seen;
         // Who waits has to be known for those who end it, too.
         let switches = waits || wakers;
-        if switches && self.switch_link.is_none() {
+        if switches && self.switch.link.is_none() {
             // Epochs have 32 bits where waits carry them.
             self.epoch = self.epoch % u64::from(u32::MAX) + 1;
             self.forget_crowded().map_err(to_io)?;
@@ -94,22 +128,15 @@ impl Inside {
             look_age,
             any_wakers: u64::from(wakers),
             any_waits: u64::from(waits),
+            any_kernel: u64::from(kernel),
             epoch: self.epoch,
         };
         self.maps.config.set(0, config, 0).map_err(to_io)?;
-        if switches && self.switch_link.is_none() {
-            self.switch_link = Some(attached(&self.switch)?);
+        for lock in &mut self.locks {
+            lock.set(switches && kernel)?;
         }
-        if wakers && self.wake_link.is_none() {
-            self.wake_link = Some(attached(&self.wake)?);
-        }
-        if !wakers {
-            self.wake_link = None;
-        }
-        if !switches {
-            self.switch_link = None;
-        }
-        Ok(())
+        self.wake.set(wakers)?;
+        self.switch.set(switches)
     }
 
     fn forget_crowded(&mut self) -> Result<(), MapError> {
@@ -128,15 +155,7 @@ fn flags(wanted: Wanted) -> u32 {
         | flag(wanted.all, WATCH_ALL)
         | flag(wanted.exact, WATCH_EXACT)
         | flag(wanted.wakers, WATCH_WAKERS)
-}
-
-/// Attaches a program to the tracepoint that it was loaded for, until the descriptor is closed.
-fn attached(program: &ProgramFd) -> io::Result<OwnedFd> {
-    // struct { name; prog_fd } of union bpf_attr; without a name the program knows where it belongs.
-    let mut attributes: Attributes = [0; 32];
-    attributes[2] = raw(program.as_fd());
-    // SAFETY: no pointers.
-    unsafe { bpf_fd(Command::RawTracepointOpen, &mut attributes, 16) }
+        | flag(wanted.kernel, WATCH_KERNEL)
 }
 
 fn to_io(error: MapError) -> io::Error {

@@ -1,19 +1,16 @@
 //! `profile`: where CPU time went, from the recorder's log. Waits for the window [now, now + seconds], or answers at once
 //! for one that has ended (`ago`). A request starts no sampler: it asks the watch for a rate and reads what is recorded.
 
-mod chosen;
-
-use self::chosen::{Chosen, tell_clocks};
-use super::KindError;
+use super::chosen::{Choice, Chosen, prepare_children, tell_clocks};
 use super::clocks::{self, Difference, Reading};
 use super::comments::{self, Account};
-use super::missing_parts;
 use super::parameters::Parameters;
 use super::profile::{Profile, ValueType};
 use super::profiler::Profiler;
 use super::runtimes;
 use super::subject::{self, Subject};
 use super::viewer::Viewer;
+use super::{KindError, blocking, missing_parts};
 use crate::event::{ImageId, MappingSeen, MonoTime, ProcessId};
 use crate::record::window::{Selection, Span, Window};
 use crate::symbolize::builder::{self, Input, Labels};
@@ -21,7 +18,6 @@ use crate::symbolize::layout::Addresses;
 use crate::watch::Target;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-use tokio::task::spawn_blocking;
 
 /// Columns, as Go has them.
 pub const SAMPLE_TYPES: &[ValueType] =
@@ -115,10 +111,6 @@ pub async fn collect_for(
     blocking(move || finish(&profiler, collected)).await?
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, KindError> {
-    spawn_blocking(work).await.map_err(KindError::Task)
-}
-
 fn past(profiler: &Profiler, viewer: Viewer, subject: Subject, request: Request, ago: u32) -> Collected {
     let (now, _) = profiler.processes.now();
     let to = now.0.saturating_sub(u64::from(ago) * SECOND);
@@ -136,7 +128,7 @@ fn past(profiler: &Profiler, viewer: Viewer, subject: Subject, request: Request,
 
 /// Waits for the window's end, or the exit of the process.
 async fn live(profiler: &Profiler, viewer: Viewer, subject: Subject, request: Request) -> Result<Collected, KindError> {
-    let process = process_of(&subject);
+    let process = subject.process();
     // Children are forked while the window is open: only the host's rate is theirs from their first instant.
     let target = process.filter(|_| !request.children).map_or(Target::Host, Target::Process);
     let watched = profiler.watch.sample(target, request.hz);
@@ -144,7 +136,7 @@ async fn live(profiler: &Profiler, viewer: Viewer, subject: Subject, request: Re
     let start = move || {
         let end = Instant::now() + PREPARATION;
         preparing.processes.prepare(process, PREPARATION);
-        if request.children {
+        if let Some(process) = process.filter(|_| request.children) {
             prepare_children(&preparing, process, end);
         }
         tell_clocks(&preparing, viewer, &subject);
@@ -162,17 +154,6 @@ async fn live(profiler: &Profiler, viewer: Viewer, subject: Subject, request: Re
     Ok(Collected { viewer, subject, request, asked, mappings, used: end.since(&start), exited })
 }
 
-/// Has the tables of a process's living descendants built.
-fn prepare_children(profiler: &Profiler, process: Option<ProcessId>, end: Instant) {
-    let Some(process) = process else { return };
-    for child in clocks::living_descendants(profiler, process) {
-        let left = end.saturating_duration_since(Instant::now());
-        if !left.is_zero() {
-            profiler.processes.prepare(Some(child), left);
-        }
-    }
-}
-
 /// True if the process exited before the time was over.
 async fn wait(profiler: &Profiler, process: Option<ProcessId>, time: Duration) -> bool {
     match process {
@@ -184,16 +165,9 @@ async fn wait(profiler: &Profiler, process: Option<ProcessId>, time: Duration) -
     }
 }
 
-fn process_of(subject: &Subject) -> Option<ProcessId> {
-    match subject {
-        Subject::Host => None,
-        Subject::Process(known) => Some(known.id),
-    }
-}
-
 /// Reads the window from the recorder and makes the profile. Blocking.
 fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, KindError> {
-    let process = process_of(&collected.subject);
+    let process = collected.subject.process();
     if collected.request.ago.is_some() {
         clocks::read(profiler, process);
     }
@@ -204,7 +178,8 @@ fn finish(profiler: &Profiler, mut collected: Collected) -> Result<Profile, Kind
     }
     let drained = profiler.processes.drained(collected.asked.to);
     tell_clocks(profiler, collected.viewer, &collected.subject);
-    let chosen = Chosen::of(profiler, &collected)?;
+    let Collected { viewer, subject, request: Request { children, .. }, asked, .. } = collected;
+    let chosen = Chosen::of(profiler, &Choice { viewer, subject, children, since: asked.from })?;
     // Where what a program mapped lies is its secret, too.
     collected.mappings.retain(|mapping| chosen.shows(mapping.image));
     let window = profiler
@@ -283,7 +258,7 @@ fn profile(profiler: &Profiler, collected: &Collected, account: &Account<'_>) ->
         Subject::Host => (Labels::Processes, Addresses::Synthetic),
     };
     // Asked for at the end: the process may have become another program.
-    let main = process_of(&collected.subject).and_then(|process| subject::exe(profiler, process));
+    let main = collected.subject.process().and_then(|process| subject::exe(profiler, process));
     let main = main.as_deref();
     let input =
         Input { rows: &account.window.rows, more: &[], labels, addresses, main, kernel: collected.request.kernel };

@@ -5,7 +5,7 @@ use crate::event::{Class, Event, Frame, FrameWord, MonoTime, Pid, ProcessFact, P
 use crate::record::{Recorder, RecorderConfig};
 use crate::symbolize::fakes::{EPOCH_MONO, FakeFiles, FakeProcesses, PID, comm, image, symbolizer, usual_stack};
 use crate::symbolize::sources::Processes;
-use crate::watch::waits::{WaitControl, WaitWatches, Wanted};
+use crate::watch::waits::{Seen, WaitControl, WaitWatches, Wanted};
 use crate::watch::{RateControl, Watch, WatchConfig};
 use profiler_ebpf::reasons::Reason;
 use std::collections::HashMap;
@@ -40,7 +40,7 @@ impl WaitControl for NoWaits {
         Ok(())
     }
 
-    fn attach(&mut self, _: bool, _: bool, _: u64, _: u64) -> io::Result<()> {
+    fn attach(&mut self, _: Seen, _: u64, _: u64) -> io::Result<()> {
         Ok(())
     }
 }

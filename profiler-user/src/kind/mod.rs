@@ -3,6 +3,7 @@
 //! index and help come from the list.
 
 pub mod books;
+mod chosen;
 mod clocks;
 pub mod cmdline;
 mod comments;
@@ -200,6 +201,11 @@ pub const KINDS: &[Kind] = &[
         answer: Answer::Wall,
     },
 ];
+
+/// Does work that blocks.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, KindError> {
+    tokio::task::spawn_blocking(work).await.map_err(KindError::Task)
+}
 
 /// Why a kind has no answer. The texts are for the caller; each is a sentence that says what to do or what is missing.
 #[derive(Debug, thiserror::Error)]

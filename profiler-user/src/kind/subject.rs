@@ -54,6 +54,16 @@ pub enum Subject {
     Process(Known),
 }
 
+impl Subject {
+    /// The process, if it is about one.
+    pub fn process(&self) -> Option<ProcessId> {
+        match self {
+            Subject::Host => None,
+            Subject::Process(known) => Some(known.id),
+        }
+    }
+}
+
 /// A process that lives, or of which something is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {

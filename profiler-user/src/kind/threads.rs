@@ -3,7 +3,6 @@
 
 mod comments;
 
-use super::KindError;
 use super::parameters::Parameters;
 use super::profile::{Label, Profile, ValueType};
 use super::profiler::Profiler;
@@ -11,6 +10,7 @@ use super::snapshot::{self, LOOK, Look, Rows};
 use super::subject::Subject;
 use super::viewer::Viewer;
 use super::wait;
+use super::{KindError, blocking};
 use crate::event::{ImageId, MonoTime, ProcessId, Tid};
 use crate::record::window::{Row, Selection, Span};
 use crate::symbolize::sources::Thread;
@@ -18,7 +18,6 @@ use crate::watch::{Hz, Target};
 use profiler_ebpf::reasons::Reason;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
-use tokio::task::spawn_blocking;
 
 /// The column, as Go has it.
 pub const SAMPLE_TYPES: &[ValueType] = &[PERIOD_TYPE];
@@ -95,10 +94,6 @@ pub async fn collect_for(
     }
     let profiler = profiler.clone();
     blocking(move || finish(&profiler, viewer, subject, request, &found)).await?
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, KindError> {
-    spawn_blocking(work).await.map_err(KindError::Task)
 }
 
 fn ran(thread: &Thread) -> bool {

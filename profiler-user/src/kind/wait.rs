@@ -43,6 +43,7 @@ pub(super) fn wait(seen: &ThreadSeen, kernel: &dyn KernelNames) -> Option<&'stat
 pub(super) fn reason(frames: &[FrameWord], call: Call, kernel: &dyn KernelNames) -> &'static str {
     match call {
         Call::RUNNABLE => "run queue",
+        call if call.kernel_lock().is_some() => "kernel lock",
         // The kernel frames of a page fault begin with the fault; those of a signal's handler do not.
         Call::NONE => by_functions(kernel_names(frames, kernel)).unwrap_or("page fault"),
         call if call.is_sync() => "futex",
@@ -53,7 +54,7 @@ pub(super) fn reason(frames: &[FrameWord], call: Call, kernel: &dyn KernelNames)
 }
 
 /// The beginnings of kernel functions by which a tracepoint calls our program: what is above them is ours.
-const CALLERS: [&str; 2] = ["bpf_trace_run", "__traceiter_sched_switch"];
+const CALLERS: [&str; 2] = ["bpf_trace_run", "__traceiter_sched_"];
 /// Frames of ours at most.
 const OURS: usize = 8;
 

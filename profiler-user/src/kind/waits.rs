@@ -6,24 +6,26 @@ mod lock;
 mod rows;
 
 use self::rows::{Before, merged};
+use super::chosen::{Choice, Chosen, prepare_children};
 use super::parameters::Parameters;
 use super::profile::{Label, Profile, ValueType};
 use super::profiler::Profiler;
 use super::subject::{self, Subject};
-use super::viewer::{Viewer, open};
-use super::{KindError, missing_parts, wait};
+use super::viewer::Viewer;
+use super::{KindError, blocking, missing_parts, wait};
 use crate::event::{MappingSeen, MonoTime, ProcessId, Source};
 use crate::record::Totals;
-use crate::record::window::{Row, Samples, Selection, Sieve, Span};
+use crate::record::window::{Row, Samples, Span};
 use crate::symbolize::builder::{self, Input, Labels};
 use crate::symbolize::layout::Addresses;
 use crate::watch::Target;
 use crate::watch::waits::{LOOK_AGE, Wanted, Watched};
 use lru::LruCache;
+use profiler_ebpf::reasons::Reason;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-use tokio::task::spawn_blocking;
+use std::time::{Duration, Instant};
 
 /// Columns, as Go has them.
 pub const SAMPLE_TYPES: &[ValueType] = &[PERIOD_TYPE, ValueType { kind: "delay", unit: "nanoseconds" }];
@@ -79,8 +81,10 @@ pub struct Request {
     pub all: bool,
     /// The stack of each wait is taken, not of a part of them.
     pub exact: bool,
-    /// Keep kernel frames.
+    /// Keep kernel frames, and tell locks of the kernel.
     pub kernel: bool,
+    /// With all descendants of the process.
+    pub children: bool,
     /// What came within so many seconds from now on.
     pub seconds: Option<u32>,
     /// The window ended that many seconds ago, and was that long.
@@ -110,6 +114,7 @@ impl Request {
             all: word("wait", ["sync", "all"])? || what == What::OffCpu,
             exact: word("mode", ["sampled", "exact"])?,
             kernel: parameters.switch("kernel", false)?,
+            children: parameters.switch("children", false)?,
             seconds: seconds.filter(|_| ago.is_none()),
             past: ago.map(|ago| (ago, seconds.unwrap_or(DEFAULT_SECONDS.min(max_seconds)))),
         })
@@ -117,6 +122,7 @@ impl Request {
 
     fn samples(self) -> Samples {
         match (self.what.is_wakes(), self.all) {
+            (true, _) if self.kernel => Samples::AllWakes,
             (true, _) => Samples::Wakes,
             (false, true) => Samples::Waits,
             (false, false) => Samples::Syncs,
@@ -124,18 +130,20 @@ impl Request {
     }
 
     fn wanted(self) -> Wanted {
+        let kernel = self.kernel && (self.all || self.what.is_wakes());
         if self.what.is_wakes() {
-            return Wanted { wakers: true, ..Wanted::default() };
+            return Wanted { wakers: true, kernel, ..Wanted::default() };
         }
-        Wanted { sync: true, all: self.all, exact: self.exact, wakers: false }
+        Wanted { sync: true, all: self.all, exact: self.exact, wakers: false, kernel }
     }
 }
 
-/// Who asked for which differences of what: the kind, the process or the host, and the user or somebody who sees all.
-type Asked = (What, Option<ProcessId>, Option<u32>);
+/// Who asked for which differences of what: what counts, the process with or without its descendants or the host, and the user or
+/// somebody who sees all.
+type Asked = (Samples, Option<ProcessId>, bool, Option<u32>);
 
 /// What was counted when differences were last asked for.
-pub struct Deltas(Mutex<LruCache<Asked, (MonoTime, Before)>>);
+pub struct Deltas(Mutex<LruCache<Asked, (MonoTime, Before, Losses)>>);
 
 impl Default for Deltas {
     fn default() -> Self {
@@ -145,23 +153,27 @@ impl Default for Deltas {
 
 impl Deltas {
     /// Keeps what is counted now, and gives what was before.
-    fn exchange(
-        &self,
-        request: Request,
-        about: &About,
-        (time, rows): (MonoTime, &[Row]),
-    ) -> Option<(MonoTime, Before)> {
+    fn exchange(&self, request: Request, about: &About, counted: &Counted) -> Option<(MonoTime, Before, Losses)> {
         let user = match about.viewer {
             Viewer::All => None,
             Viewer::User(uid) => Some(uid),
         };
-        let key = (request.what, process_of(&about.subject), user);
+        let key = (request.samples(), about.subject.process(), request.children, user);
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(key, (time, Before::of(rows)))
+            .push(key, (counted.span.to, Before::of(&counted.rows), counted.losses.clone()))
             .map(|(_, before)| before)
     }
+}
+
+/// Waits or wakes that were lost, by reason.
+type Losses = BTreeMap<Reason, u64>;
+
+/// What there is more of.
+fn more(losses: &Losses, before: &Losses) -> Losses {
+    let more = losses.iter().map(|(reason, count)| (*reason, count - before.get(reason).unwrap_or(&0).min(count)));
+    more.filter(|(_, count)| *count > 0).collect()
 }
 
 /// About whom a profile is, and for whom.
@@ -180,6 +192,8 @@ struct Counted {
     watched: Option<Watched>,
     variance: f64,
     withheld: u64,
+    /// What is missing.
+    losses: Losses,
     /// All that the kernel had was read.
     drained: bool,
 }
@@ -218,17 +232,19 @@ pub async fn collect_for(
         counted.rows = Before::of(&before.rows).taken_from(counted.rows);
         counted.span.from = before.span.to;
         counted.variance = (counted.variance - before.variance).max(0.0);
+        counted.losses = more(&counted.losses, &before.losses);
     } else if request.what.is_delta()
-        && let Some((time, before)) = profiler.deltas.exchange(request, &about, (counted.span.to, &counted.rows))
+        && let Some((time, before, losses)) = profiler.deltas.exchange(request, &about, &counted)
         && time >= counted.span.from
     {
         counted.rows = before.taken_from(counted.rows);
+        counted.losses = more(&counted.losses, &losses);
         counted.span.from = time;
     }
     let profiler = profiler.clone();
     blocking(move || {
         let gone = |process| profiler.processes.mappings(process).is_empty();
-        match process_of(&about.subject) {
+        match about.subject.process() {
             Some(process) if counted.rows.is_empty() && gone(process) => {
                 Err(KindError::NotFound(format!("process {} has exited, and no wait of it was seen", process.pid)))
             }
@@ -238,28 +254,17 @@ pub async fn collect_for(
     .await?
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, KindError> {
-    spawn_blocking(work).await.map_err(KindError::Task)
-}
-
-fn process_of(subject: &Subject) -> Option<ProcessId> {
-    match subject {
-        Subject::Host => None,
-        Subject::Process(known) => Some(known.id),
-    }
-}
-
 /// Sees to it that what is asked for is watched.
 async fn watch(profiler: &Profiler, about: About, request: Request) -> Result<Watched, KindError> {
     let target = match about.subject {
         Subject::Host => Target::Host,
-        Subject::Process(known) => {
-            if !known.alive {
-                let text = format!("process {} has exited; ago=SECONDS asks for what is recorded of it", known.id.pid);
-                return Err(KindError::NotFound(text));
-            }
-            Target::Process(known.id)
+        Subject::Process(known) if !known.alive => {
+            let text = format!("process {} has exited; ago=SECONDS asks for what is recorded of it", known.id.pid);
+            return Err(KindError::NotFound(text));
         }
+        // Children are made while it is watched: only the host's watch is theirs from their first instant.
+        Subject::Process(_) if request.children => Target::Host,
+        Subject::Process(known) => Target::Process(known.id),
     };
     // A question never outlives its watch.
     let least = Duration::from_secs(request.seconds.unwrap_or(0).into()) + FIRST + ANSWER;
@@ -271,9 +276,13 @@ async fn watch(profiler: &Profiler, about: About, request: Request) -> Result<Wa
             KindError::NotImplemented(format!("the kernel does not let waits be watched: {error}"))
         })?;
         if watched.is_new {
-            let process = process_of(&about.subject);
+            let process = about.subject.process();
+            let end = Instant::now() + PREPARATION;
             profiler.processes.prepare(process, PREPARATION);
-            profiler.processes.look_at_waits(process);
+            if let Some(process) = process.filter(|_| request.children) {
+                prepare_children(&profiler, process, end);
+            }
+            profiler.processes.look_at_waits(looked_at(about, request));
         }
         Ok(watched)
     })
@@ -289,16 +298,17 @@ async fn counted_now(
 ) -> Result<Counted, KindError> {
     let profiler = profiler.clone();
     blocking(move || {
-        let (selection, sieve) = chosen(&profiler, about)?;
-        let open = (!request.what.is_wakes())
-            .then(|| (profiler.processes.look_at_waits(process_of(&about.subject)), LOOK_AGE));
+        let choice = choice(about, request, watched.since);
+        let Chosen { selection, sieve, .. } = Chosen::of(&profiler, &choice)?;
+        let open =
+            (!request.what.is_wakes()).then(|| (profiler.processes.look_at_waits(looked_at(about, request)), LOOK_AGE));
         let (now, _) = profiler.processes.now();
         let drained = profiler.processes.drained(now);
         let totals = profiler.recorder.totals(request.samples(), sieve, selection, open);
-        let Totals { rows, variance, withheld } = totals.map_err(KindError::Recorder)?;
+        let Totals { rows, variance, withheld, losses } = totals.map_err(KindError::Recorder)?;
         let rows = merged(rows);
         let span = Span { from: watched.since, to: now };
-        Ok(Counted { rows, span, watched: Some(watched), variance, withheld, drained })
+        Ok(Counted { rows, span, watched: Some(watched), variance, withheld, losses, drained })
     })
     .await?
 }
@@ -309,7 +319,7 @@ fn past(profiler: &Profiler, about: About, request: Request, ago: u32, seconds: 
     let to = now.0.saturating_sub(u64::from(ago) * SECOND);
     let asked = Span { from: MonoTime(to.saturating_sub(u64::from(seconds) * SECOND)), to: MonoTime(to) };
     let drained = profiler.processes.drained(asked.to);
-    let (selection, sieve) = chosen(profiler, about)?;
+    let Chosen { selection, sieve, .. } = Chosen::of(profiler, &choice(about, request, asked.from))?;
     let window = profiler
         .recorder
         .query_samples(request.samples(), sieve.as_ref(), selection, asked)
@@ -317,7 +327,9 @@ fn past(profiler: &Profiler, about: About, request: Request, ago: u32, seconds: 
     let rows = merged(window.rows.into_iter().map(without_thread).collect());
     match window.covered {
         Some(covered) if !rows.is_empty() => {
-            Ok(Counted { rows, span: covered, watched: None, variance: 0.0, withheld: window.withheld, drained })
+            let losses = window.losses.into_iter().collect();
+            let withheld = window.withheld;
+            Ok(Counted { rows, span: covered, watched: None, variance: 0.0, withheld, losses, drained })
         }
         _ => {
             let text = "nothing of that window is recorded: waits are recorded while somebody watches them, or always \
@@ -331,20 +343,13 @@ fn without_thread(row: Row) -> Row {
     Row { tid: crate::event::Tid(0), ..row }
 }
 
-/// Whose waits, and what the viewer may see of them. Blocking.
-fn chosen(profiler: &Profiler, about: About) -> Result<(Selection, Option<Sieve>), KindError> {
-    let process = process_of(&about.subject);
-    let Viewer::User(uid) = about.viewer else {
-        return Ok((process.map_or(Selection::Host, |process| Selection::of([process])), None));
-    };
-    let open = open(profiler, uid);
-    match process {
-        None => Ok((Selection::Processes(open.processes), Some(open.sieve))),
-        Some(process) if open.processes.contains(&process) || about.viewer.sees(profiler, process) => {
-            Ok((Selection::of([process]), Some(open.sieve)))
-        }
-        Some(process) => Err(KindError::Forbidden(format!("process {} is not wholly yours any more", process.pid))),
-    }
+fn choice(About { subject, viewer }: About, request: Request, since: MonoTime) -> Choice {
+    Choice { viewer, subject, children: request.children, since }
+}
+
+/// Whose waits are to be looked at; none: everybody's.
+fn looked_at(about: About, request: Request) -> Option<ProcessId> {
+    about.subject.process().filter(|_| !request.children)
 }
 
 /// Events of a row, rounded.
@@ -355,8 +360,9 @@ fn events(row: &Row) -> u64 {
 /// Makes the profile. Blocking.
 fn profile(profiler: &Profiler, about: About, request: Request, mut counted: Counted) -> Profile {
     let mappings: Vec<MappingSeen> =
-        process_of(&about.subject).map(|process| profiler.processes.mappings(process)).unwrap_or_default();
+        about.subject.process().map(|process| profiler.processes.mappings(process)).unwrap_or_default();
     let (labels, addresses, main) = match &about.subject {
+        Subject::Process(_) if request.children => (Labels::NamesOfProcesses, Addresses::Synthetic, None),
         Subject::Process(known) => (Labels::Names, Addresses::Real(&mappings), subject::exe(profiler, known.id)),
         Subject::Host => (Labels::NamesOfProcesses, Addresses::Synthetic, None),
     };
@@ -369,8 +375,10 @@ fn profile(profiler: &Profiler, about: About, request: Request, mut counted: Cou
         Source::Wait(call) if request.all => {
             vec![Label::Text("reason", wait::reason(&row.stack, call, kernel).to_owned())]
         }
-        // The end of a thread needs no name to be known as one.
-        Source::Wake(call) if !call.is_sync() => vec![Label::Text(LOCK, lock::JOIN.name.to_owned())],
+        // Neither a lock of the kernel nor the end of a thread needs a name to be known as one.
+        Source::Wake(call) if !call.is_sync() => {
+            vec![Label::Text(LOCK, call.kernel_lock().unwrap_or(lock::JOIN.name).to_owned())]
+        }
         _ => Vec::new(),
     };
     let more: Vec<Vec<Label>> = counted.rows.iter().map(reason).collect();
@@ -404,8 +412,9 @@ fn profile(profiler: &Profiler, about: About, request: Request, mut counted: Cou
         samples: &profile.samples,
     });
     profile.comments.extend(missing_parts::sentences(&counted.rows, profiler.symbolizer.files()));
-    if let Subject::Process(known) = &about.subject {
-        profiler.books.put(known.id, built.book);
+    // The addresses of a family are made up.
+    if let Some(process) = about.subject.process().filter(|_| !request.children) {
+        profiler.books.put(process, built.book);
     }
     profile
 }
@@ -416,14 +425,15 @@ fn tell_locks(profile: &mut Profile, all: bool) -> (i64, i64) {
     let mut apart = (0_i64, 0_i64);
     let samples = std::mem::take(&mut profile.samples);
     for mut sample in samples {
-        let join = sample.labels.iter().position(|label| *label == Label::Text(LOCK, lock::JOIN.name.to_owned()));
-        let lock = if join.is_some() { lock::JOIN } else { lock::of(profile, &sample) };
-        if !lock.is_held && !all {
+        let is_join = sample.labels.iter().any(|label| *label == Label::Text(LOCK, lock::JOIN.name.to_owned()));
+        let is_told = sample.labels.iter().any(|label| matches!(label, Label::Text(LOCK, _)));
+        let lock = if is_told { None } else { Some(lock::of(profile, &sample)) };
+        if !all && (is_join || lock.is_some_and(|lock| !lock.is_held)) {
             let value = |at: usize| sample.values.get(at).copied().unwrap_or(0);
             apart = (apart.0.saturating_add(value(0)), apart.1.saturating_add(value(1)));
             continue;
         }
-        if join.is_none() {
+        if let Some(lock) = lock {
             sample.labels.push(Label::Text(LOCK, lock.name.to_owned()));
             sample.labels.sort();
         }

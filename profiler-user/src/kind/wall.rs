@@ -7,7 +7,7 @@ use super::profiler::Profiler;
 use super::snapshot::LOOK;
 use super::subject::{self, Known, Subject};
 use super::viewer::{Viewer, open};
-use super::{KindError, missing_parts, wait};
+use super::{KindError, blocking, missing_parts, wait};
 use crate::event::{Call, ImageId, MappingSeen, MonoTime, ProcessId, Source, Tid};
 use crate::record::window::{Row, Samples, Selection, Span};
 use crate::symbolize::builder::{self, Input, Labels};
@@ -19,7 +19,6 @@ use profiler_ebpf::reasons::Reason;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::spawn_blocking;
 
 /// Columns, as `fgprof` has them.
 pub const SAMPLE_TYPES: &[ValueType] =
@@ -98,10 +97,6 @@ pub async fn collect_for(
     let collected = Collected { process, viewer, request, span: Span { from, to }, before, after };
     let profiler = profiler.clone();
     blocking(move || finish(&profiler, &collected)).await?
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, KindError> {
-    spawn_blocking(work).await.map_err(KindError::Task)
 }
 
 fn start(profiler: &Profiler, process: ProcessId, length: Duration) -> Result<(Vec<Thread>, MonoTime), KindError> {

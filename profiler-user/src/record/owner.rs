@@ -8,9 +8,9 @@ use super::log::Log;
 use super::processes::{Filter, ProcessInfo, Processes};
 use super::sum::sum;
 use super::totals::{self, Totals};
-use super::waits::{Ended, WaitStats, Waits};
+use super::waits::{Ended, NoRoom, WaitStats, Waits};
 use super::window::{Row, Samples, Selection, Sieve, Span, Window};
-use crate::event::{Class, Event, MonoTime, Pid, ProcessId};
+use crate::event::{Class, Event, MonoTime, Pid, ProcessId, Tid};
 use crossbeam_channel::Sender;
 use profiler_ebpf::abi::maps::LossKey;
 use profiler_ebpf::reasons::Reason;
@@ -89,6 +89,8 @@ pub(super) enum Command {
     Query(Selection, Samples, Span, Sender<Answer>),
     Totals(Question, Sender<Totals>),
     OpenWaits(Selection, Option<Sieve>, MonoTime, Sender<Vec<Row>>),
+    DoubtfulWaits(Sender<Vec<(Tid, MonoTime)>>),
+    WaitsOver(Vec<(Tid, MonoTime)>),
     /// Totals of these alone are kept.
     Watched(BTreeSet<ProcessId>),
     Number(Pid, Sender<Vec<ProcessInfo>>),
@@ -187,6 +189,8 @@ impl Owner {
             Command::OpenWaits(selection, sieve, now, reply) => {
                 drop(reply.send(self.waits.open(&selection, sieve.as_ref(), now)));
             }
+            Command::DoubtfulWaits(reply) => drop(reply.send(self.waits.doubtful())),
+            Command::WaitsOver(waits) => self.waits.over(&waits),
             Command::Watched(processes) => {
                 self.totals.retain(|process| processes.contains(&process));
                 self.waits.forget(|process| !processes.contains(&process));
@@ -217,8 +221,14 @@ impl Owner {
                     Class::NewThread { tid, start } => self.live.created(sample, tid, start),
                     Class::Wait { call, weight } => {
                         self.processes.wait(sample);
-                        if let Some(ended) = self.waits.begin(sample, call, weight) {
-                            self.ended(&ended);
+                        match self.waits.begin(sample, call, weight) {
+                            Ok(None) => {}
+                            Ok(Some(ended)) => self.ended(&ended),
+                            Err(NoRoom) => {
+                                let process = Some(sample.image.process);
+                                let count = u64::from(weight).max(1);
+                                self.totals.lose(process, Reason::RecorderFull, count);
+                            }
                         }
                     }
                     Class::Wake { .. } => {
@@ -278,15 +288,26 @@ impl Owner {
         for (key, count) in losses {
             let process = Some(ProcessId { pid: Pid(key.tgid), start: key.start_boottime });
             let reason = Reason::from_code(key.reason).unwrap_or(Reason::BadRecord);
-            self.log.lose(Loss { time: now, process, reason, count: *count });
+            self.lose_one(Loss { time: now, process, reason, count: *count });
         }
+    }
+
+    fn lose_one(&mut self, loss: Loss) {
+        if Samples::Waits.lose(loss.reason) || Samples::Wakes.lose(loss.reason) {
+            self.totals.lose(loss.process, loss.reason, loss.count);
+        }
+        if loss.reason == Reason::WaitLost {
+            self.waits.doubt();
+        }
+        self.log.lose(loss);
     }
 
     /// Nobody knows any more whose they were, so they count for all.
     fn note_dropped(&mut self) {
-        let (count, time) = self.gate.take_fresh();
-        if count > 0 {
-            self.log.lose(Loss { time, process: None, reason: Reason::QueueFull, count });
+        let gate = Arc::clone(&self.gate);
+        let (counts, time) = gate.take_fresh();
+        for (reason, count) in counts {
+            self.lose_one(Loss { time, process: None, reason, count });
         }
     }
 

@@ -7,9 +7,10 @@ use super::owner::{Command, Owner, Question, RecorderConfig, RecorderStats};
 use super::processes::{Filter, ProcessInfo};
 use super::totals::Totals;
 use super::window::{Row, Samples, Selection, Sieve, Span, Window};
-use crate::event::{Class, Event, MonoTime, Pid, ProcessId};
+use crate::event::{Class, Event, MonoTime, Pid, ProcessId, Sample, Tid};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use profiler_ebpf::abi::maps::LossKey;
+use profiler_ebpf::reasons::Reason;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -76,22 +77,31 @@ impl Recorder {
     }
 
     fn count_dropped(&self, events: &[Event]) {
-        let times = events.iter().filter_map(|event| match event {
-            Event::Sample(sample) if sample.class == Class::Cpu => Some(sample.time),
-            _ => None,
-        });
-        let (count, newest) = times.fold((0, None), |(count, newest), time| (count + 1, newest.max(Some(time))));
-        self.gate.drop_events(events.len() as u64 - count);
-        if let Some(time) = newest {
-            self.gate.drop_samples(count, time);
+        for event in events {
+            match event {
+                Event::Sample(Sample { class: Class::Cpu, time, .. }) => {
+                    self.gate.drop_samples(Reason::QueueFull, 1, *time);
+                }
+                Event::Sample(Sample { class: Class::Wait { weight, .. }, time, .. }) => {
+                    self.gate.drop_samples(Reason::WaitLost, u64::from(*weight).max(1), *time);
+                }
+                Event::WaitEnd(end) => self.gate.drop_samples(Reason::WaitLost, 1, end.end),
+                Event::Sample(Sample { class: Class::Wake { count, .. }, time, .. }) => {
+                    self.gate.drop_samples(Reason::WakeLost, u64::from(count >> 16).max(1), *time);
+                }
+                _ => self.gate.drop_events(1),
+            }
         }
     }
 
     /// Records losses of processes, new since the last call. Never blocks.
     pub fn losses(&self, losses: Vec<(LossKey, u64)>, now: MonoTime) {
         if let Some(Command::Losses(losses, now)) = self.offer(Command::Losses(losses, now)) {
-            let count = losses.iter().map(|(_, count)| count).sum();
-            self.gate.drop_samples(count, now);
+            for (key, count) in losses {
+                let reason = Reason::from_code(key.reason);
+                let reason = reason.filter(|reason| matches!(reason, Reason::WaitLost | Reason::WakeLost));
+                self.gate.drop_samples(reason.unwrap_or(Reason::QueueFull), count, now);
+            }
         }
     }
 
@@ -170,6 +180,16 @@ impl Recorder {
         now: MonoTime,
     ) -> Result<Vec<Row>, RecordError> {
         self.ask(|reply| Command::OpenWaits(selection, sieve, now, reply))
+    }
+
+    /// Waits that may have ended, because a record of a wait was lost lately: thread and beginning of all that are known. Blocking.
+    pub fn doubtful_waits(&self) -> Vec<(Tid, MonoTime)> {
+        self.ask(Command::DoubtfulWaits).unwrap_or_default()
+    }
+
+    /// Records that these waits have ended, nobody knows when. Never blocks; who finds them open again says it again.
+    pub fn waits_over(&self, waits: Vec<(Tid, MonoTime)>) {
+        let _dropped = self.offer(Command::WaitsOver(waits));
     }
 
     /// Forgets the totals of all but these, which are watched still. Never blocks; the next call makes a dropped one good.

@@ -81,7 +81,10 @@ impl Sums {
             }
         }
         for loss in block.losses() {
-            if span.holds(loss.time) && loss.process.is_none_or(|process| wanted.has(process)) {
+            if self.samples.lose(loss.reason)
+                && span.holds(loss.time)
+                && loss.process.is_none_or(|process| wanted.has(process))
+            {
                 *self.losses.entry(loss.reason).or_default() += loss.count;
             }
         }

@@ -5,7 +5,7 @@ use super::block::{Entry, ONE, Task};
 use super::window::{Row, Samples, Selection, Sieve};
 use crate::event::{Comm, Frame, FrameWord, ProcessId, Source, Tid};
 use profiler_ebpf::reasons::Reason;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Bytes for it.
@@ -26,6 +26,8 @@ pub struct Totals {
     pub variance: f64,
     /// Values that did not pass the sieve.
     pub withheld: u64,
+    /// Waits and wakes that are missing.
+    pub losses: BTreeMap<Reason, u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,8 @@ struct Sum {
 #[derive(Default)]
 struct Table {
     rows: HashMap<Arc<[FrameWord]>, Vec<(Key, Sum)>>,
+    /// As many as there are reasons, at most.
+    losses: BTreeMap<Reason, u64>,
     bytes: u64,
 }
 
@@ -78,6 +82,15 @@ impl Store {
         self.put(process, &full, Key { task: nobody, status: Reason::RecorderFull, ..key }, sum, true);
     }
 
+    /// Counts what is missing of a process; of each that there is something of if nobody knows whose it was.
+    pub(super) fn lose(&mut self, process: Option<ProcessId>, reason: Reason, count: u64) {
+        let add = |table: &mut Table| *table.losses.entry(reason).or_default() += count;
+        match process {
+            Some(process) => add(self.tables.entry(process).or_default()),
+            None => self.tables.values_mut().for_each(add),
+        }
+    }
+
     /// False if there is no room for one more.
     fn put(&mut self, process: ProcessId, frames: &[FrameWord], key: Key, sum: Sum, always: bool) -> bool {
         let free = TOTALS_BYTES.saturating_sub(self.bytes);
@@ -105,6 +118,9 @@ impl Store {
     pub(super) fn of(&self, selection: &Selection, samples: Samples, sieve: Option<&Sieve>) -> Totals {
         let mut found = Totals::default();
         for (_, table) in self.tables.iter().filter(|(process, _)| selection.holds(**process)) {
+            for (reason, count) in table.losses.iter().filter(|(reason, _)| samples.lose(**reason)) {
+                *found.losses.entry(*reason).or_default() += count;
+            }
             for (stack, rows) in &table.rows {
                 for (key, sum) in rows.iter().filter(|(key, _)| samples.hold(key.source)) {
                     if !sieve.is_none_or(|sieve| sieve.passes(key.task.image, key.task.user)) {

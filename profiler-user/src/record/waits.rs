@@ -18,6 +18,9 @@ const MAX_EARLY: usize = 16_384;
 /// They are kept for so long: a stack that is walked late comes within it.
 const EARLY: u64 = 10_000_000_000;
 
+/// How often it is asked which waits go on, after one was lost: what is on its way when they are first looked at has come by then.
+const DOUBTS: u32 = 3;
+
 type Key = (Tid, MonoTime);
 
 struct Begun {
@@ -48,6 +51,10 @@ pub struct WaitStats {
     pub total_bytes: u64,
 }
 
+/// [`WAITS_BYTES`] are in use.
+#[derive(Debug)]
+pub(super) struct NoRoom;
+
 /// Waits by thread and beginning.
 #[derive(Default)]
 pub(super) struct Waits {
@@ -56,6 +63,8 @@ pub(super) struct Waits {
     bytes: u64,
     refused: u64,
     unmatched: u64,
+    /// Questions that [`Waits::doubtful`] answers still.
+    doubts: u32,
 }
 
 /// A wait that ended, in its parts.
@@ -88,8 +97,8 @@ impl Ended {
 }
 
 impl Waits {
-    /// A wait began; or a look found one that had.
-    pub(super) fn begin(&mut self, sample: &Sample, call: Call, weight: u32) -> Option<Ended> {
+    /// A wait began; or a look found one that had. If its end is known already it is over.
+    pub(super) fn begin(&mut self, sample: &Sample, call: Call, weight: u32) -> Result<Option<Ended>, NoRoom> {
         let key = (sample.tid, sample.time);
         let Sample { image, tid, thread, comm, uids, status, .. } = *sample;
         let begun = Begun {
@@ -101,7 +110,7 @@ impl Waits {
             shown: 0,
         };
         if let Some(end) = self.early.remove(&key) {
-            return Some(Ended { begun, end });
+            return Ok(Some(Ended { begun, end }));
         }
         // Of those before, the ends were lost: a thread has one wait at a time.
         let older: Vec<Key> = self.begun.range((sample.tid, MonoTime(0))..key).map(|(key, _)| *key).collect();
@@ -112,13 +121,13 @@ impl Waits {
         let bytes = BEGUN_BYTES + size_of_val(sample.frames.as_slice()) as u64;
         if self.bytes + bytes > WAITS_BYTES {
             self.refused += 1;
-            return None;
+            return Err(NoRoom);
         }
         self.bytes += bytes;
         if let Some(before) = self.begun.insert(key, begun) {
             self.bytes -= BEGUN_BYTES + size_of_val::<[FrameWord]>(&before.stack) as u64;
         }
-        None
+        Ok(None)
     }
 
     /// A wait ended.
@@ -139,6 +148,27 @@ impl Waits {
         let begun = self.begun.remove(&key)?;
         self.bytes -= BEGUN_BYTES + size_of_val::<[FrameWord]>(&begun.stack) as u64;
         Some(begun)
+    }
+
+    /// A record was lost: it may have been the end of any of the waits that seem to go on.
+    pub(super) fn doubt(&mut self) {
+        self.doubts = DOUBTS;
+    }
+
+    /// All that seem to go on, if there is doubt.
+    pub(super) fn doubtful(&mut self) -> Vec<Key> {
+        if self.doubts == 0 {
+            return Vec::new();
+        }
+        self.doubts -= 1;
+        self.begun.keys().copied().collect()
+    }
+
+    /// These ended, nobody knows when: they are lost.
+    pub(super) fn over(&mut self, waits: &[Key]) {
+        for key in waits {
+            self.unmatched += u64::from(self.remove(*key).is_some());
+        }
     }
 
     /// Waits of a process do not go on.

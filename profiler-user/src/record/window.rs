@@ -30,7 +30,7 @@ impl Selection {
 }
 
 /// What a query is about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Samples {
     /// CPU time.
     #[default]
@@ -39,8 +39,10 @@ pub enum Samples {
     Waits,
     /// Waits on synchronisation.
     Syncs,
-    /// Ends of others' waits.
+    /// Ends of others' waits on synchronisation.
     Wakes,
+    /// Those, and ends of others' waits for locks of the kernel.
+    AllWakes,
 }
 
 impl Samples {
@@ -49,7 +51,18 @@ impl Samples {
         match source {
             Source::Cpu => self == Samples::Cpu,
             Source::Wait(call) => self == Samples::Waits || (self == Samples::Syncs && call.is_sync()),
-            Source::Wake(_) => self == Samples::Wakes,
+            Source::Wake(call) => self == Samples::AllWakes || (self == Samples::Wakes && call.kernel_lock().is_none()),
+        }
+    }
+
+    /// True if what was lost for that reason may have been some of those.
+    pub fn lose(self, reason: Reason) -> bool {
+        match reason {
+            Reason::WaitLost => matches!(self, Samples::Waits | Samples::Syncs),
+            Reason::WakeLost => matches!(self, Samples::Wakes | Samples::AllWakes),
+            Reason::WaitNotFollowed => self != Samples::Cpu,
+            Reason::RecorderFull => true,
+            _ => self == Samples::Cpu,
         }
     }
 }

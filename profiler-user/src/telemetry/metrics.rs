@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Codes of the reasons why a stack ends, and of what is lost before the recorder.
 const STACK_ENDS: Range<u32> = Reason::Complete as u32..Reason::RingFull as u32;
-const LOSSES: Range<u32> = Reason::RingFull as u32..Reason::RecorderFull as u32;
+const SAMPLE_LOSSES: Range<u32> = Reason::RingFull as u32..Reason::RecorderFull as u32;
+const WAIT_LOSSES: Range<u32> = Reason::WaitLost as u32..Reason::WaitNotFollowed as u32 + 1;
 
 /// Labels of a request. Routes are those of the router, never what was typed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -100,7 +101,7 @@ impl Metrics {
         metrics.by_reason(
             "losses",
             "Records and ticks that were lost, by reason",
-            Box::new(move || losses.read(LOSSES)),
+            Box::new(move || [losses.read(SAMPLE_LOSSES), losses.read(WAIT_LOSSES)].concat()),
         );
         metrics
     }

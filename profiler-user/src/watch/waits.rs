@@ -24,28 +24,41 @@ pub struct Wanted {
     pub exact: bool,
     /// Who ends the waits of others on synchronisation.
     pub wakers: bool,
+    /// What is wanted of locks of the kernel, too.
+    pub kernel: bool,
 }
 
 impl Wanted {
-    const FLAGS: usize = 4;
+    const FLAGS: usize = 5;
     /// Place of `exact` among the flags.
     const EXACT: usize = 2;
 
     fn flags(self) -> [bool; Self::FLAGS] {
-        [self.sync || self.all, self.all, self.exact, self.wakers]
+        [self.sync || self.all, self.all, self.exact, self.wakers, self.kernel]
     }
 
-    fn of_flags([sync, all, exact, wakers]: [bool; Self::FLAGS]) -> Option<Wanted> {
-        (sync || all || wakers).then_some(Wanted { sync, all, exact, wakers })
+    fn of_flags([sync, all, exact, wakers, kernel]: [bool; Self::FLAGS]) -> Option<Wanted> {
+        (sync || all || wakers).then_some(Wanted { sync, all, exact, wakers, kernel })
     }
+}
+
+/// What is to be seen of anybody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Threads that wait.
+    pub waits: bool,
+    /// Threads that end others' waits.
+    pub wakers: bool,
+    /// Of both, which of the waits are for locks of the kernel.
+    pub kernel: bool,
 }
 
 /// The kernel side's verbs. Called only when something changes, under a lock.
 pub trait WaitControl: Send {
     /// What is watched of a process; of all others if none is named.
     fn set(&mut self, pid: Option<Pid>, wanted: Option<Wanted>) -> io::Result<()>;
-    /// Attaches or detaches the programs: for those whose waits are watched, and for those whose wakes are.
-    fn attach(&mut self, waits: bool, wakers: bool, waker_rate_ns: u64, look_age_ns: u64) -> io::Result<()>;
+    /// Attaches the programs for that, and detaches the others.
+    fn attach(&mut self, seen: Seen, waker_rate_ns: u64, look_age_ns: u64) -> io::Result<()>;
 }
 
 /// How far back what is watched goes.
@@ -82,7 +95,7 @@ struct State {
     /// By process; of the host under none.
     targets: BTreeMap<Option<ProcessId>, Leases>,
     in_force: BTreeMap<Option<Pid>, Wanted>,
-    attached: (bool, bool),
+    attached: Seen,
     /// Those that are gone, and are watched still for what was counted of them.
     dead: BTreeSet<ProcessId>,
     control: Box<dyn WaitControl>,
@@ -105,7 +118,7 @@ impl WaitWatches {
         let mut state = State {
             targets,
             in_force,
-            attached: (false, false),
+            attached: Seen::default(),
             dead: BTreeSet::new(),
             control,
             linger,
@@ -214,15 +227,15 @@ impl State {
             }
         }
         let any = |flag: fn(&Wanted) -> bool| wanted.values().any(flag);
-        let attached = (any(|wanted| wanted.sync || wanted.all), any(|wanted| wanted.wakers));
-        let result = self.tell(&wanted, attached);
+        let (waits, wakers) = (any(|wanted| wanted.sync || wanted.all), any(|wanted| wanted.wakers));
+        let result = self.tell(&wanted, Seen { waits, wakers, kernel: any(|wanted| wanted.kernel) });
         if result.is_err() {
             self.refused += 1;
         }
         result
     }
 
-    fn tell(&mut self, wanted: &BTreeMap<Option<Pid>, Wanted>, attached: (bool, bool)) -> io::Result<()> {
+    fn tell(&mut self, wanted: &BTreeMap<Option<Pid>, Wanted>, seen: Seen) -> io::Result<()> {
         let gone: Vec<Option<Pid>> = self.in_force.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
         for key in gone {
             self.control.set(key, None)?;
@@ -234,9 +247,9 @@ impl State {
                 self.in_force.insert(*key, *wanted);
             }
         }
-        if attached != self.attached {
-            self.control.attach(attached.0, attached.1, WAKER_RATE, LOOK_AGE)?;
-            self.attached = attached;
+        if seen != self.attached {
+            self.control.attach(seen, WAKER_RATE, LOOK_AGE)?;
+            self.attached = seen;
         }
         Ok(())
     }
@@ -259,21 +272,23 @@ mod tests {
     impl WaitControl for Told {
         fn set(&mut self, pid: Option<Pid>, wanted: Option<Wanted>) -> io::Result<()> {
             let letters = wanted.map_or("-".to_owned(), |wanted| {
-                let letters = ["s", "a", "x", "w"].into_iter().zip(wanted.flags());
+                let letters = ["s", "a", "x", "w", "k"].into_iter().zip(wanted.flags());
                 letters.filter(|(_, on)| *on).map(|(letter, _)| letter).collect()
             });
             self.0.lock().unwrap().push(format!("{}{letters}", pid.map_or("*".to_owned(), |pid| pid.to_string())));
             Ok(())
         }
 
-        fn attach(&mut self, waits: bool, wakers: bool, _: u64, _: u64) -> io::Result<()> {
-            self.0.lock().unwrap().push(format!("{waits} {wakers}"));
+        fn attach(&mut self, seen: Seen, _: u64, _: u64) -> io::Result<()> {
+            let kernel = if seen.kernel { " kernel" } else { "" };
+            self.0.lock().unwrap().push(format!("{} {}{kernel}", seen.waits, seen.wakers));
             Ok(())
         }
     }
 
-    const SYNC: Wanted = Wanted { sync: true, all: false, exact: false, wakers: false };
-    const WAKERS: Wanted = Wanted { wakers: true, sync: false, all: false, exact: false };
+    const NOTHING: Wanted = Wanted { sync: false, all: false, exact: false, wakers: false, kernel: false };
+    const SYNC: Wanted = Wanted { sync: true, ..NOTHING };
+    const WAKERS: Wanted = Wanted { wakers: true, ..NOTHING };
 
     fn id(pid: u32) -> ProcessId {
         ProcessId { pid: Pid(pid), start: 1 }
@@ -310,6 +325,9 @@ mod tests {
         let seen = watches.ask(Target::Process(id(7)), WAKERS, MonoTime(95), Duration::ZERO).unwrap();
         assert_eq!(seen, Watched { since: MonoTime(95), is_new: true });
         assert_eq!(told.take(), ["*s", "true false", "7s", "7sw", "true true"]);
+        let kernel = Wanted { kernel: true, ..WAKERS };
+        watches.ask(Target::Process(id(8)), kernel, MonoTime(96), Duration::ZERO).unwrap();
+        assert_eq!(told.take(), ["8swk", "true true kernel"]);
         assert_eq!(watches.looked_at(), [None]);
     }
 

@@ -30,6 +30,7 @@ impl Account<'_> {
 pub(super) fn sentences(account: &Account<'_>) -> Vec<String> {
     let mut list = vec![source(account), meaning(account), window(account)];
     list.extend(error(account));
+    list.extend(lost(account));
     list.extend(nothing(account));
     list.extend(apart(account));
     list.extend(stacks(account));
@@ -39,15 +40,22 @@ pub(super) fn sentences(account: &Account<'_>) -> Vec<String> {
 
 fn source(account: &Account<'_>) -> String {
     let whose = match (account.subject, account.viewer) {
+        (Subject::Process(known), _) if account.request.children => {
+            format!("process {} and all that descend from it (everybody's are watched for that)", known.id.pid)
+        }
         (Subject::Process(known), _) => format!("process {}", known.id.pid),
         (Subject::Host, Viewer::All) => "the whole host".to_owned(),
         (Subject::Host, Viewer::User(uid)) => format!("all processes of user {uid}"),
     };
     match account.request.what {
-        What::Mutex | What::DeltaMutex => format!(
-            "pprofd: what {whose} held and others waited for on synchronisation (futexes), at the stack that released it. \
-             Of waiters in a row each is counted where the one before it released, not where the first one held."
-        ),
+        What::Mutex | What::DeltaMutex => {
+            let kernel = if account.request.kernel { ", or as a lock of the kernel on which they slept" } else { "" };
+            format!(
+                "pprofd: what {whose} held and others waited for on synchronisation (futexes){kernel}, at the stack that \
+                 released it. Of waiters in a row each is counted where the one before it released, not where the first one \
+                 held."
+            )
+        }
         _ if account.request.all => {
             format!("pprofd: time in which threads of {whose} were not on a CPU, at the stack that left it, by reason.")
         }
@@ -99,6 +107,14 @@ fn error(account: &Account<'_>) -> Option<String> {
     let error = account.counted.variance.max(0.0).sqrt();
     (error > 0.0 && delay > 0.0)
         .then(|| format!("Standard error of the sum of the delays: {:.2} %.", error / delay * 100.0))
+}
+
+fn lost(account: &Account<'_>) -> Option<String> {
+    let losses = &account.counted.losses;
+    let count: u64 = losses.values().sum();
+    let reasons: Vec<String> = losses.iter().map(|(reason, count)| format!("{} {count}", reason.name())).collect();
+    (count > 0)
+        .then(|| format!("Up to {count} more were lost ({}): the columns are too low by these.", reasons.join(", ")))
 }
 
 fn nothing(account: &Account<'_>) -> Option<String> {

@@ -72,7 +72,11 @@ fn values(profile: &Profile) -> Vec<Vec<i64>> {
 fn parameters_are_read_strictly() {
     let wanted = |what, text: &str| asked(what, text).map(Request::wanted).ok();
     assert_eq!(wanted(What::Block, ""), Some(Wanted { sync: true, ..Wanted::default() }));
-    assert_eq!(wanted(What::OffCpu, "mode=exact"), Some(Wanted { sync: true, all: true, exact: true, wakers: false }));
+    let all = Wanted { sync: true, all: true, exact: true, ..Wanted::default() };
+    assert_eq!(wanted(What::OffCpu, "mode=exact"), Some(all));
+    assert_eq!(wanted(What::Block, "kernel=1"), wanted(What::Block, ""), "none of these is on a lock of the kernel");
+    let kernel = Wanted { wakers: true, kernel: true, ..Wanted::default() };
+    assert_eq!(wanted(What::Mutex, "kernel=1"), Some(kernel));
     assert_eq!(wanted(What::Mutex, "wait=all"), Some(Wanted { wakers: true, ..Wanted::default() }));
     for bad in ["wait=none", "mode=fast", "kernel=yes", "ago=x", "seconds=0", "seconds=301"] {
         assert!(wanted(What::Block, bad).is_none(), "{bad}");
