@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tests::harness::tools::Perf;
-use tests::harness::{Agent, Target, judge, target, tools, wait};
+use tests::harness::{Agent, Profile, Target, judge, target, tools, wait};
 
 #[test]
 fn redis_under_load() {
@@ -25,6 +25,7 @@ fn redis_under_load() {
     let perf = Perf::start(server.pid(), 997, 6, folder.path());
     let profile = judge::accounted(server.pid(), 0.08, || agent.cpu(server.pid(), 6, 997));
     let leaves = perf.leaves();
+    assert_waits(&agent.profile(&format!("pid/{}/debug/pprof/offcpu?seconds=3", server.pid())));
     load.kill().unwrap();
     load.wait().unwrap();
     let rooted = |sample: &tests::harness::profile::Sample| {
@@ -49,6 +50,25 @@ fn redis_under_load() {
             profile.summary()
         );
     }
+}
+
+/// Its background threads wait for work all the time, and its main thread for clients now and then.
+fn assert_waits(offcpu: &Profile) {
+    let summary = || format!("{:?}\n{}", offcpu.comments(), offcpu.summary());
+    let seconds =
+        |function: &str, reason: &str| offcpu.cpu_of(|sample| sample.has(function) && sample.label("reason") == reason);
+    judge::assert_near(
+        "threads for work",
+        seconds("bioProcessBackgroundJobs", "futex"),
+        3.0 * offcpu.seconds(),
+        0.02,
+        0.0,
+    );
+    let main = seconds("main", "poll") + seconds("main", "run queue") + seconds("main", "socket");
+    assert!(main <= 1.02 * offcpu.seconds() && seconds("aeProcessEvents", "poll") > 0.0, "{main} s\n{}", summary());
+    let named = offcpu
+        .cpu_of(|sample| sample.has("main") || sample.has("bioProcessBackgroundJobs") || sample.has("start_thread"));
+    assert!(named > 0.99 * offcpu.cpu_seconds(), "{named} s\n{}", summary());
 }
 
 /// A symbol that redis-server exports: the only names that are sure to be the same for perf and for us.

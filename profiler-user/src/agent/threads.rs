@@ -138,7 +138,7 @@ pub(super) fn walk(sources: &Sources, threads: Vec<ThreadSeen>, end: Instant) ->
             let (user, status) = match (standing, bytes) {
                 (Err(reason), _) => (Vec::new(), *reason),
                 (_, Err(reason)) => (Vec::new(), reason),
-                (Ok(standing), Ok(bytes)) => deeper(sources, seen, standing, bytes, mapped),
+                (Ok(standing), Ok(bytes)) => deeper(sources, seen, standing, bytes, mapped, end),
             };
             let frames: Vec<FrameWord> = seen.kernel.iter().copied().chain(user).collect();
             found.push(Thread { frames, status, seen: seen.clone() });
@@ -147,24 +147,22 @@ pub(super) fn walk(sources: &Sources, threads: Vec<ThreadSeen>, end: Instant) ->
     found
 }
 
-/// Walks, in a longer copy if the stack goes on behind the first.
+/// Walks, in more copies if the stack goes on behind the first or leads to another one.
 fn deeper(
     sources: &Sources,
     seen: &ThreadSeen,
     standing: &Standing,
     bytes: Vec<u8>,
     mapped: &Mapped<'_>,
+    end: Instant,
 ) -> (Vec<FrameWord>, Reason) {
-    let first = standing.walk(seen.image, bytes, mapped);
-    if first.1 != Reason::CopyTooShort {
-        return first;
-    }
-    let part = Part { address: standing.stack(), length: LONG };
-    match sources.memory.memory(seen.image.process, vec![part], BATCH_DEADLINE).map(|copies| copies.into_iter().next())
-    {
-        Ok(Some(bytes)) => standing.walk(seen.image, bytes, mapped),
-        _ => first,
-    }
+    let process = seen.image.process;
+    let mut length = LONG;
+    standing.walk(seen.image, bytes, mapped, |address| {
+        // Most of the memory is for the rest of the first stack.
+        let part = Part { address, length: std::mem::replace(&mut length, SHORT) };
+        alone(sources, process, part, end).ok()
+    })
 }
 
 /// The beginnings of stacks, as many as threads.

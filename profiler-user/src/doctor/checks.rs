@@ -29,6 +29,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
         process::cpu_clocks(facts.cpu_clocks),
         process::open_files(facts.open_files),
         process::locked_memory(facts.locked_memory),
+        process::socket(facts.socket),
         kernel::paranoia(facts.perf_event_paranoid),
         kernel::unprivileged_bpf(facts.unprivileged_bpf_disabled),
         kernel::ptrace_scope(facts.ptrace_scope),

@@ -2,6 +2,7 @@
 
 mod mounts;
 
+use crate::config::DEFAULT_SOCKET;
 use crate::event::Pid;
 use crate::kernel::landlock::{has_seccomp_filters, landlock_abi};
 use crate::target::{cpu, limits};
@@ -55,6 +56,8 @@ pub(super) struct Facts {
     pub(super) open_files: u64,
     /// Bytes that may be locked; `None` without a limit.
     pub(super) locked_memory: Option<u64>,
+    /// The Unix socket can be made at its usual place.
+    pub(super) socket: bool,
     /// Control groups.
     pub(super) cgroups: CgroupMode,
     /// Where tracefs is mounted.
@@ -114,6 +117,7 @@ impl Facts {
             cpu_clocks: cpu::cpu_clock(Pid(1)).is_some(),
             open_files: limits::raise_open_files(),
             locked_memory: limits::locked_memory(),
+            socket: can_be_made(Path::new(DEFAULT_SOCKET)),
             cgroups: mounts::cgroups(&table),
             tracefs: mounts::tracefs(&table),
             unneeded: unneeded(capabilities),
@@ -132,6 +136,14 @@ fn unneeded(capabilities: CapabilitySet) -> Vec<(&'static str, bool)> {
         ("kernel headers", there(&headers) || there("/sys/kernel/kheaders.tar.xz")),
         ("/proc/modules", there("/proc/modules")),
     ]
+}
+
+/// The folder of a file that is to be made may be written, or may be made itself.
+fn can_be_made(file: &Path) -> bool {
+    let Some(folder) = file.parent() else { return false };
+    let place = if folder.exists() { Some(folder) } else { folder.parent() };
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    place.is_some_and(|place| rustix::fs::access(place, access).is_ok())
 }
 
 fn text(path: &str) -> Option<String> {

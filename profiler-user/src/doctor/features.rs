@@ -57,6 +57,7 @@ const FEATURES: &[(&str, &[Without])] = &[
     ("stacks of programs that were never seen before", &[Nothing(WORKER), Less(READ), Less(RESTORE)]),
     ("looking back (ago=)", &[]),
     ("how many samples are to be expected", &[Nothing("CPU clocks")]),
+    ("each user's own processes by the Unix socket", &[Less("Unix socket")]),
     ("parsers behind all walls", &[Less("worker's sandbox")]),
 ];
 

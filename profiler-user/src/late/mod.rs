@@ -179,7 +179,7 @@ impl Inside {
 
     /// True if the sample goes on; what the walk found is then part of it.
     fn try_walk(&self, programs: &mut Programs, item: &mut Item, leaves: bool) -> bool {
-        let Walk { frames, end, bad_pc } = walk(&item.sample, &item.copy, programs);
+        let Walk { frames, end, bad_pc, .. } = walk(&item.sample, &item.copy, programs);
         let counter = match end {
             End::Waits if !leaves => return false,
             End::Waits | End::Unknown => &self.given_up,

@@ -1,13 +1,15 @@
 //! The walk of a thread that stands: from its registers, in a copy of its stack, by what its process maps.
 
 use super::Targets;
-use super::walk::{End, Found, Maps, Walk, walk_from_leaf};
+use super::walk::{End, Found, Maps, Region, Walk, walk_from_leaf};
 use crate::event::{FileNumber, FileOffset, FrameWord, ImageId, MappingSeen, MonoTime, REGISTER_WORDS, StackCopy};
 use crate::tables::TableRule;
 use profiler_ebpf::abi::event::RED_ZONE;
 use profiler_ebpf::reasons::Reason;
 use profiler_ebpf::unwind::walk::Cursor;
 
+/// Copies beside the first that a walk may ask for: the rest of a long stack, a signal's, Go's own and the one that it came from.
+const MORE: usize = 4;
 /// Code segment of 64-bit user code.
 const USER_CS: u64 = 0x33;
 
@@ -45,8 +47,15 @@ impl Standing {
         self.cursor.sp.saturating_sub(RED_ZONE) & !7
     }
 
-    /// Walks in `bytes`, which were copied from [`Standing::stack`] on: user frames, leaf first, and how they end.
-    pub fn walk(&self, image: ImageId, bytes: Vec<u8>, maps: &Mapped<'_>) -> (Vec<FrameWord>, Reason) {
+    /// Walks in `bytes`, which were copied from [`Standing::stack`] on, and goes on in what `copy` has from where the stack leads to
+    /// something else: its rest, or another stack. User frames, leaf first, and how they end.
+    pub fn walk(
+        &self,
+        image: ImageId,
+        bytes: Vec<u8>,
+        maps: &Mapped<'_>,
+        mut copy_of: impl FnMut(u64) -> Option<Vec<u8>>,
+    ) -> (Vec<FrameWord>, Reason) {
         let copy = StackCopy {
             cpu: 0,
             time: MonoTime(0),
@@ -56,8 +65,20 @@ impl Standing {
             bytes,
             mappings: Vec::new(),
         };
-        let Walk { frames, end, .. } = walk_from_leaf(image, &copy, &mut &*maps);
+        let mut more: Vec<Region> = Vec::new();
+        let mut unreadable = false;
+        let Walk { frames, end, .. } = loop {
+            let walk = walk_from_leaf(image, &copy, &more, &mut &*maps);
+            let base = walk.missing.map(|address| address & !7).filter(|_| more.len() < MORE);
+            let Some(region) = base.and_then(|base| Some(Region { base, bytes: copy_of(base)? })) else { break walk };
+            if region.bytes.is_empty() {
+                unreadable = true;
+                break walk;
+            }
+            more.push(region);
+        };
         let status = match end {
+            End::Ended(Reason::CopyTooShort) if unreadable => Reason::UnreadableStack,
             End::Ended(reason) => reason,
             End::Waits => Reason::TablePending,
             End::Unknown => Reason::NoMapping,

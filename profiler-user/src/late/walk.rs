@@ -32,6 +32,21 @@ pub(super) struct Walk {
     pub(super) end: End,
     /// See [`Sample::bad_pc`].
     pub(super) bad_pc: u64,
+    /// What was asked for and is in no copy, if that ended it.
+    pub(super) missing: Option<u64>,
+}
+
+/// More memory of the process: stacks to which the first one leads.
+pub(super) struct Region {
+    pub(super) base: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Walk {
+    /// One that ends where it begins.
+    fn ended(end: End, copy: &StackCopy) -> Walk {
+        Walk { frames: Vec::new(), end, bad_pc: copy.cursor.pc, missing: None }
+    }
 }
 
 /// How it ended.
@@ -63,19 +78,19 @@ impl Place {
 /// Walks on. The last frame of `sample` is the one at which the kernel side stopped.
 pub(super) fn walk(sample: &Sample, copy: &StackCopy, maps: &mut impl Maps) -> Walk {
     let Some(Frame::Native { file, offset }) = sample.frames.last().and_then(|word| word.frame()) else {
-        return Walk { frames: Vec::new(), end: End::Unknown, bad_pc: copy.cursor.pc };
+        return Walk::ended(End::Unknown, copy);
     };
     let user = sample.frames.iter().filter(|word| !matches!(word.frame(), Some(Frame::Kernel { .. }))).count();
-    walk_on(sample.image, Place::File(file, offset), user, copy, maps)
+    walk_on(sample.image, Place::File(file, offset), user, (copy, &[]), maps)
 }
 
 /// Walks from the frame in which the cursor stands: the first frame of what is found.
-pub(super) fn walk_from_leaf(image: ImageId, copy: &StackCopy, maps: &mut impl Maps) -> Walk {
+pub(super) fn walk_from_leaf(image: ImageId, copy: &StackCopy, more: &[Region], maps: &mut impl Maps) -> Walk {
     let address = copy.cursor.pc.wrapping_sub(copy.cursor.is_return);
     match place_of(image, address, copy, maps) {
-        Err(end) => Walk { frames: Vec::new(), end, bad_pc: copy.cursor.pc },
+        Err(end) => Walk::ended(end, copy),
         Ok(place) => {
-            let mut walk = walk_on(image, place, 1, copy, maps);
+            let mut walk = walk_on(image, place, 1, (copy, more), maps);
             walk.frames.insert(0, place.word());
             walk
         }
@@ -83,9 +98,15 @@ pub(super) fn walk_from_leaf(image: ImageId, copy: &StackCopy, maps: &mut impl M
 }
 
 /// Walks on from `place`, beyond so many user frames.
-fn walk_on(image: ImageId, place: Place, user: usize, copy: &StackCopy, maps: &mut impl Maps) -> Walk {
-    let mut walk = Walk { frames: Vec::new(), end: End::Unknown, bad_pc: copy.cursor.pc };
-    let mut stack = Copied { copy, registers: copy.registers, short: false };
+fn walk_on(
+    image: ImageId,
+    place: Place,
+    user: usize,
+    (copy, more): (&StackCopy, &[Region]),
+    maps: &mut impl Maps,
+) -> Walk {
+    let mut walk = Walk::ended(End::Unknown, copy);
+    let mut stack = Copied { copy, more, registers: copy.registers, short: false, missing: None };
     let (mut cursor, mut place) = (copy.cursor, place);
     walk.end = loop {
         walk.bad_pc = cursor.pc;
@@ -98,6 +119,7 @@ fn walk_on(image: ImageId, place: Place, user: usize, copy: &StackCopy, maps: &m
             outcome = zero_return(&cursor);
         }
         if outcome != GO_ON {
+            walk.missing = stack.missing.filter(|_| outcome == Reason::UnreadableStack as u32);
             break End::Ended(stack.reason(outcome, place));
         }
         walk.bad_pc = cursor.pc;
@@ -156,23 +178,35 @@ impl Rules for One {
 /// The stack as it was copied.
 struct Copied<'a> {
     copy: &'a StackCopy,
+    more: &'a [Region],
     registers: [u64; 16],
     /// Something behind the end was asked for.
     short: bool,
+    /// What was last asked for and is not there.
+    missing: Option<u64>,
+}
+
+/// `N` words at an address, if they are among these bytes.
+fn words_in<const N: usize>(base: u64, bytes: &[u8], address: u64) -> Option<[u64; N]> {
+    let offset = usize::try_from(address.wrapping_sub(base)).ok()?;
+    let (words, _) = bytes.get(offset..)?.get(..N * 8)?.as_chunks::<8>();
+    let mut found = [0; N];
+    for (to, word) in found.iter_mut().zip(words) {
+        *to = u64::from_ne_bytes(*word);
+    }
+    Some(found)
 }
 
 impl Copied<'_> {
     fn words<const N: usize>(&mut self, address: u64) -> Option<[u64; N]> {
-        let offset = usize::try_from(address.wrapping_sub(self.copy.base)).ok()?;
-        let rest = self.copy.bytes.get(offset..);
-        // A stack grows downwards: what lies a little above the copy is the rest of it.
-        self.short |= address >= self.copy.base && rest.is_none_or(|rest| rest.len() < N * 8);
-        let (words, _) = rest?.get(..N * 8)?.as_chunks::<8>();
-        let mut found = [0; N];
-        for (to, word) in found.iter_mut().zip(words) {
-            *to = u64::from_ne_bytes(*word);
+        let first = words_in(self.copy.base, &self.copy.bytes, address);
+        let found = first.or_else(|| self.more.iter().find_map(|region| words_in(region.base, &region.bytes, address)));
+        if found.is_none() {
+            // A stack grows downwards: what lies a little above the copy is the rest of it.
+            self.short |= address >= self.copy.base;
+            self.missing = Some(address);
         }
-        Some(found)
+        found
     }
 
     /// The reason for an outcome of the last step, from `place`.

@@ -97,6 +97,29 @@ fn postgres_is_asked_by_its_master() {
     assert_says_what_children_used(&agent, master);
 }
 
+/// Of clients that all change the same few rows: where their backends wait for each other, asked by the master's number.
+#[test]
+fn what_postgres_waits_for_is_asked_by_its_master() {
+    let postgres = Postgres::start();
+    let agent = Agent::start(&[]);
+    let master = postgres.server.pid();
+    let _load = postgres.load(&["-c", "12", "-j", "2"]);
+    let ask = |what: &str| agent.profile(&format!("pid/{master}/debug/pprof/{what}"));
+    drop(ask("offcpu?children=1"));
+    let (block, all) = (ask("block?children=1&seconds=4"), ask("offcpu?children=1&seconds=4"));
+    let summary = || format!("{:?}\n{}", block.comments(), block.summary());
+    let named = block.cpu_of(|sample| sample.has_chain(&["PGSemaphoreLock", "LWLockAcquire"]));
+    assert!(named > 0.0 && named > 0.8 * block.cpu_seconds(), "{named} s\n{}", summary());
+    let backends = all.cpu_of(|sample| sample.has("PostgresMain"));
+    // Twelve backends on fewer CPUs do little else.
+    assert!(backends > 6.0 * all.seconds() && backends < 12.5 * all.seconds(), "{backends} s\n{}", all.summary());
+    let heavy = all.cpu_of(|sample| sample.has_chain(&["WaitLatch", "ProcSleep"]));
+    assert!(heavy > 0.1 * backends, "{heavy} s for rows of {backends} s\n{}", all.summary());
+    let pids: BTreeSet<&str> = all.samples.iter().map(|sample| sample.label("pid")).collect();
+    assert!(pids.len() > 12, "the backends and others: {pids:?}");
+    assert!(block.comments().iter().any(|line| line.contains("all that descend from it")), "{}", summary());
+}
+
 /// Panics unless the family has the samples, and the members, that perf has of all processes of that name on all CPUs.
 fn assert_is_all(profile: &Profile, perf: Perf) {
     let mut theirs = perf.processes();

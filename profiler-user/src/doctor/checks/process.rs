@@ -1,7 +1,7 @@
 //! What the agent's own process may do and where it is.
 
 use super::{fail, ok, warn};
-use crate::config::Size;
+use crate::config::{DEFAULT_SOCKET, Size};
 use crate::doctor::capabilities::{Capability, Needed};
 use crate::doctor::facts::ProcMount;
 use crate::doctor::report::Check;
@@ -104,6 +104,19 @@ pub(super) fn cpu_clocks(readable: bool) -> Check {
     }
     let finding = "of other processes cannot be read: profiles do not say how many samples are to be expected";
     warn(name, finding, "let clock_gettime through for the CPU clocks of processes")
+}
+
+pub(super) fn socket(can_be_made: bool) -> Check {
+    let name = "Unix socket";
+    if can_be_made {
+        return ok(name, format!("can be at {DEFAULT_SOCKET}"));
+    }
+    let finding = format!("cannot be at {DEFAULT_SOCKET}: users cannot ask for their own processes by it");
+    warn(
+        name,
+        finding,
+        "let pprofd have that folder (systemd: RuntimeDirectory=pprofd), or choose another place (--socket)",
+    )
 }
 
 pub(super) fn open_files(limit: u64) -> Check {

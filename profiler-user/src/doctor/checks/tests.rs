@@ -30,6 +30,7 @@ fn good() -> Facts {
         cpu_clocks: true,
         open_files: 1 << 20,
         locked_memory: Some(8 << 20),
+        socket: true,
         cgroups: CgroupMode::Second,
         tracefs: Some("/sys/kernel/tracing".into()),
         unneeded: vec![("kprobes", true), ("hardware counters", false)],
@@ -106,6 +107,7 @@ fn what_can_be_done_without() {
     check(|facts| facts.kernel_symbols = false, Exit::Done, &["kernel symbols"]);
     check(|facts| facts.landlock = None, Exit::Done, &["worker's sandbox"]);
     check(|facts| facts.open_files = 1024, Exit::Done, &["open files"]);
+    check(|facts| facts.socket = false, Exit::Done, &["Unix socket"]);
 }
 
 #[test]
