@@ -21,14 +21,17 @@ enum Watcher {
     Nobody,
     /// The agent, asked for this of the target.
     Agent(&'static str),
+    /// The agent, asked so twice at once.
+    AgentTwice(&'static str),
     PerfSched,
     BpfTrace,
 }
 
-const WATCHERS: [(&str, Watcher); 8] = [
+const WATCHERS: [(&str, Watcher); 9] = [
     ("nobody", Watcher::Nobody),
     ("pprofd, nothing watched", Watcher::Agent("cmdline")),
     ("pprofd block", Watcher::Agent("block?seconds=100")),
+    ("pprofd block, two watchers", Watcher::AgentTwice("block?seconds=100")),
     ("pprofd mutex", Watcher::Agent("mutex?seconds=100")),
     ("pprofd block?wait=all", Watcher::Agent("block?wait=all&seconds=100")),
     ("pprofd block?wait=all&mode=exact", Watcher::Agent("block?wait=all&mode=exact&seconds=100")),
@@ -156,20 +159,24 @@ fn column(load: &mut dyn Load, folder: &Path) -> Result<Vec<(f64, f64)>> {
 fn watched(watcher: Watcher, load: &mut dyn Load, folder: &Path) -> Result<Option<f64>> {
     match watcher {
         Watcher::Nobody => load.turn().map(Some),
-        Watcher::Agent(what) => {
+        Watcher::Agent(what) | Watcher::AgentTwice(what) => {
             let agent = Agent::start(&[]);
             let whose = load.pid().map_or(String::new(), |pid| format!("/pid/{pid}"));
             let path = format!("{whose}/debug/pprof/{what}");
             let address = agent.address;
             // It is asked for longer than the turn takes, and ends with the agent.
-            let asking = std::thread::spawn(move || http::try_request(address, "GET", &path, &[], &[]));
+            let ask = || {
+                let path = path.clone();
+                std::thread::spawn(move || http::try_request(address, "GET", &path, &[], &[]))
+            };
+            let asking = [Some(ask()), matches!(watcher, Watcher::AgentTwice(_)).then(ask)];
             if what != "cmdline" {
                 wait::until_true("the watch", ATTACH, || agent.metric("pprofd_watched_waits") == Some(1.0));
             }
             let cost = load.turn();
             drop(agent);
             // The answer of an agent that was ended is none.
-            let _none = asking.join();
+            asking.into_iter().flatten().for_each(|asking| drop(asking.join()));
             cost.map(Some)
         }
         Watcher::PerfSched => {

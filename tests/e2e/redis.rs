@@ -65,7 +65,7 @@ fn assert_waits(offcpu: &Profile) {
         0.0,
     );
     let main = seconds("main", "poll") + seconds("main", "run queue") + seconds("main", "socket");
-    assert!(main <= 1.02 * offcpu.seconds() && seconds("aeProcessEvents", "poll") > 0.0, "{main} s\n{}", summary());
+    assert!(main <= 1.02 * offcpu.seconds() && seconds("aeMain", "poll") > 0.0, "{main} s\n{}", summary());
     let named = offcpu
         .cpu_of(|sample| sample.has("main") || sample.has("bioProcessBackgroundJobs") || sample.has("start_thread"));
     assert!(named > 0.99 * offcpu.cpu_seconds(), "{named} s\n{}", summary());

@@ -134,6 +134,18 @@ fn locks_of_c() {
 }
 
 #[test]
+fn locks_of_cpp() {
+    let ends: &[End] = &[
+        (&["mutex"], "release_mutex", "mutex", true),
+        (&["shared"], "release_shared", "rwlock", true),
+        (&["condition"], "release_condition", "condition", false),
+        // Its library has a futex of its own for that, whose wake has no name.
+        (&["future"], "release_future", "futex", true),
+    ];
+    check_locks(&programs::cpp("waits/locks.cpp", &["-pthread"]), "sampled", "", ends);
+}
+
+#[test]
 fn locks_of_rust_and_of_parking_lot() {
     let ends: &[End] = &[
         (&["mutex"], "release_mutex", "mutex", true),
